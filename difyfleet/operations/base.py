@@ -1,0 +1,119 @@
+"""What every operation here is made of: facts in; reasons and commands out.
+
+An operation is a pyinfra operation whose generator may also yield `Change` notes: what differs and why. The notes are
+kept beside pyinfra's own bookkeeping (they are the plan's words), the commands go on to pyinfra. A note must come before the
+command it explains, because a plan stops at the first command.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from typing import Any, ParamSpec
+
+from pyinfra import host, state
+from pyinfra.api import FunctionCommand, StringCommand
+from pyinfra.api import operation as pyinfra_operation
+
+from difyfleet.errors import HostError
+
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True)
+class Change:
+    """Why an operation is going to change something.
+
+    Args:
+        why: one line, names the thing and both values (`ollama: stopped, wanted running`); never a secret.
+        diff: a masked unified diff, where the thing is a text.
+    """
+
+    why: str
+    diff: str | None = None
+
+
+@dataclass
+class OpNotes:
+    """What one operation said on one host, kept for the report."""
+
+    changes: list[Change]
+    error: str | None = None
+
+
+def notes(on: Any, op_hash: str) -> OpNotes:
+    """The notes of operation `op_hash` on a host; empty ones are made at first use."""
+    book: dict[str, OpNotes] = on.connector_data.setdefault("difyfleet.notes", {})
+    return book.setdefault(op_hash, OpNotes([]))
+
+
+def shell(*bits: Any, stdin: str | None = None, timeout: int | None = None, mask_as: str | None = None) -> StringCommand:
+    """A shell command as pyinfra wants it. Bits are joined by blanks: quote what is not a literal (QuoteString, shlex.quote).
+
+    Args:
+        stdin: text for the command's standard input; the place for content and secrets, which must not stand in argv.
+        timeout: seconds of silence after which the command counts as failed.
+    """
+    arguments: dict[str, Any] = {}
+    if stdin is not None:
+        arguments["_stdin"] = stdin
+    if timeout is not None:
+        arguments["_timeout"] = timeout
+    return StringCommand(*bits, **arguments)
+
+
+def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> FunctionCommand:
+    """A Python function as a command: `function(host, *args, **kwargs)` runs on the controller at execute time.
+
+    It raises HostError to fail the operation; what it does to the host must go through the door (host.run_shell_command, the
+    HTTP clients), so that it is journalled.
+    """
+
+    def run(state: Any, host: Any, *call_args: Any, **call_kwargs: Any) -> bool:
+        try:
+            function(host, *call_args, **call_kwargs)
+        except HostError as error:
+            _record_failure(host, error)
+            return False
+        return True
+
+    run.__name__ = getattr(function, "__name__", "call")
+    return FunctionCommand(run, args, kwargs)
+
+
+def _record_failure(on: Any, error: HostError) -> None:
+    notes(on, on.current_op_hash or on.executing_op_hash).error = str(error)
+
+
+def _fail(state: Any, host: Any, error: HostError) -> bool:
+    _record_failure(host, error)
+    return False
+
+
+def operation(function: Callable[P, Generator[Any, None, None]]) -> Callable[P, Any]:
+    """Decorator: a generator of Change notes and commands becomes a pyinfra operation.
+
+    HostError raised by the generator fails the plan of that host while preparing, and the operation while executing. The
+    undecorated generator stays reachable as `.steps` for tests: facts in, exact notes and commands out.
+    """
+
+    @functools.wraps(function)
+    def generator(*args: P.args, **kwargs: P.kwargs) -> Iterator[Any]:
+        op_hash = host.current_op_hash
+        book = notes(host, op_hash) if op_hash else OpNotes([])
+        book.changes.clear()
+        try:
+            for step in function(*args, **kwargs):
+                if isinstance(step, Change):
+                    book.changes.append(step)
+                else:
+                    yield step
+        except HostError as error:
+            if not state.is_executing:
+                raise
+            yield FunctionCommand(_fail, (error,), {})
+
+    wrapped = pyinfra_operation()(generator)  # type: ignore[arg-type]
+    wrapped.steps = function  # type: ignore[attr-defined]
+    return wrapped

@@ -1,0 +1,204 @@
+"""The one door to a host: pyinfra's SSH connector with a journal, TCP_NODELAY, time-outs and a sudo that keeps its password out of argv.
+
+Whatever is not known to be a read counts as a change. A read is what runs inside a fact, or inside `reading()`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pyinfra.api.host
+from paramiko import SSHException
+from pyinfra import logger
+from pyinfra.api import StringCommand
+from pyinfra.api.exceptions import ConnectError
+from pyinfra.connectors.ssh import SSHConnector
+from pyinfra.connectors.util import CommandOutput, make_unix_command, read_output_buffers
+
+from difyfleet.remote import journal
+from difyfleet.secrets import Secret
+
+READ_TIMEOUT = 120  # seconds a fact may take; a hanging docker daemon must not hang the run
+CHANGE_TIMEOUT = 1800  # seconds a change may take unless it says otherwise; pulls are not changes, they are polled
+_CHUNK = 1 << 18  # paramiko's sendall copies the rest of the buffer for every packet, so it is fed in pieces
+
+_local = threading.local()  # greenlet-local once gevent has patched threading
+
+
+def is_reading() -> bool:
+    """Whether the running code has declared that it only reads."""
+    return getattr(_local, "depth", 0) > 0
+
+
+@contextlib.contextmanager
+def reading() -> Iterator[None]:
+    """Commands and requests inside are journalled as reads. For POST requests that only ask, and for polling."""
+    _local.depth = getattr(_local, "depth", 0) + 1
+    try:
+        yield
+    finally:
+        _local.depth -= 1
+
+
+def _mark_facts_as_reads() -> None:
+    """Have pyinfra's Host.get_fact run inside reading(). It looks `get_fact` up in its module, so that is where the wrapper goes."""
+    module = pyinfra.api.host
+    original = module.get_fact
+    if getattr(original, "_difyfleet", False):
+        return
+
+    def get_fact(*args: Any, **kwargs: Any) -> Any:
+        with reading():
+            return original(*args, **kwargs)
+
+    get_fact._difyfleet = True  # type: ignore[attr-defined]
+    module.get_fact = get_fact
+
+
+_mark_facts_as_reads()
+
+
+class DoorConnector(SSHConnector):  # type: ignore[misc]
+    """SSH to one host. Inventories of difyfleet use it as `@difyfleet/NAME`."""
+
+    sudo_password: Secret | None = None
+
+    @staticmethod
+    def make_names_data(name: str) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
+        yield name, {"ssh_hostname": name}, []
+
+    def make_paramiko_kwargs(self) -> dict[str, Any]:
+        kwargs: dict[str, Any] = super().make_paramiko_kwargs()
+        password = self.host.data.get("difyfleet_ssh_password")
+        if isinstance(password, Secret):
+            kwargs["password"] = password.reveal()
+        limit = kwargs.get("timeout") or 15
+        kwargs.setdefault("banner_timeout", limit)
+        kwargs.setdefault("auth_timeout", limit)
+        return kwargs
+
+    def connect(self) -> None:
+        try:
+            super().connect()
+        except ConnectError as error:
+            raise ConnectError(_explain(str(error), self.host.name, self.data)) from error
+        transport = self.client.get_transport()
+        sock = transport.sock
+        if hasattr(sock, "setsockopt"):  # a ProxyCommand's pipe has no socket options
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        journal.current().write(self.host.name, journal.CONNECT, "ssh", f"connected to {self.host.name}")
+        self._try_sudo_password()
+
+    def _try_sudo_password(self) -> None:
+        """Learn once whether sudo wants the password, and that it is right: one try, so pam_faillock (3 tries) is never met."""
+        password = self.host.data.get("difyfleet_sudo_password")
+        if not isinstance(password, Secret):
+            return
+        probe = "if sudo -n -k true 2>/dev/null; then echo free; else sudo -k -S -p '' true && echo asked; fi"
+        status, output = self._exec(probe, password.reveal() + "\n", timeout=60)
+        if "asked" in output.stdout_lines:
+            self.sudo_password = password
+        elif status != 0 or "free" not in output.stdout_lines:
+            said = "; ".join(line for line in output.stderr_lines if line.strip()) or f"exit code {status}"
+            raise ConnectError(
+                f"sudo refused the password of {self.data['ssh_user'] or 'the login user'} ({said}). One try was made. "
+                "Correct ssh.sudo_password in the inventory."
+            )
+
+    def run_shell_command(
+        self, command: StringCommand, print_output: bool = False, print_input: bool = False, **arguments: Any
+    ) -> tuple[bool, CommandOutput]:
+        """Run a command, journalled as read or change. Arguments are pyinfra's connector arguments.
+
+        Raises:
+            TimeoutError: no answer within _timeout seconds (default: READ_TIMEOUT or CHANGE_TIMEOUT).
+        """
+        kind = journal.READ if is_reading() else journal.CHANGE
+        arguments.pop("_get_pty", None)
+        timeout = arguments.pop("_timeout", None) or (READ_TIMEOUT if kind == journal.READ else CHANGE_TIMEOUT)
+        stdin = arguments.pop("_stdin", None) or ""
+        accepted = arguments.pop("_success_exit_codes", None) or [0]
+        if not isinstance(stdin, str):
+            stdin = "".join(line if line.endswith("\n") else f"{line}\n" for line in stdin)
+        for unused in ("_sudo_password", "_su_password", "_retries", "_retry_delay", "_retry_until"):
+            arguments.pop(unused, None)
+        with_password = bool(arguments.get("_sudo")) and self.sudo_password is not None
+        if with_password:
+            arguments["_sudo"] = False
+        unix_command = make_unix_command(command, **arguments)
+        line = unix_command.get_raw_value()
+        journal.current().write(self.host.name, kind, "exec", str(unix_command), self._operation_name())
+        if with_password and self.sudo_password is not None:
+            # -k: never a cached ticket, so the password line is always consumed by sudo and never reaches the command
+            line = f"sudo -H -k -S -p '' {line}"
+            stdin = self.sudo_password.reveal() + "\n" + stdin
+        logger.debug("%s on %s: %s", kind, self.host.name, unix_command)
+        status, output = self._exec(line, stdin, timeout)
+        if status != 0 and any(text.strip() == "sudo: a password is required" for text in output.stderr_lines):
+            raise SSHException("sudo asks for a password: set ssh.sudo_password in the inventory, or NOPASSWD in sudoers")
+        return status in accepted, output
+
+    def _exec(self, line: str, stdin: str, timeout: float) -> tuple[int, CommandOutput]:
+        client = self.client
+        if client is None:
+            raise SSHException("not connected")
+        stdin_file, stdout_file, stderr_file = client.exec_command(line)
+        channel = stdout_file.channel
+        try:
+            data = memoryview(stdin.encode())
+            for start in range(0, len(data), _CHUNK):
+                channel.sendall(bytes(data[start : start + _CHUNK]))
+            channel.shutdown_write()
+            output = read_output_buffers(stdout_file, stderr_file, timeout=timeout, print_output=False, print_prefix="")
+            return channel.recv_exit_status(), output
+        except TimeoutError:
+            channel.close()
+            raise TimeoutError(f"no answer within {timeout:g} s") from None
+        except OSError as error:
+            if channel.closed and not channel.exit_status_ready():
+                raise SSHException(f"the connection to {self.host.name} broke: {error}") from error
+            # the command ended without reading all of its input: its own exit status and words say why
+            output = read_output_buffers(stdout_file, stderr_file, timeout=timeout, print_output=False, print_prefix="")
+            return channel.recv_exit_status(), output
+        finally:
+            stdin_file.close()
+
+    def _operation_name(self) -> str | None:
+        op_hash = self.host.executing_op_hash or self.host.current_op_hash
+        if op_hash is None:
+            return None
+        book = self.host.connector_data.get("difyfleet.notes", {}).get(op_hash)
+        return getattr(book, "name", None)
+
+    def put_file(self, *args: Any, **kwargs: Any) -> bool:
+        """pyinfra's SFTP upload, journalled as a change. Our own files go through operations.files.put instead."""
+        journal.current().write(self.host.name, journal.CHANGE, "sftp", f"put {args[1] if len(args) > 1 else ''}")
+        return bool(super().put_file(*args, **kwargs))
+
+    def disconnect(self) -> None:
+        super().disconnect()
+        if self.client is not None:
+            self.client.close()
+
+
+def _explain(message: str, name: str, data: Any) -> str:
+    """A connect error with the next thing to type."""
+    login = data["ssh_user"] or "the login user"
+    target = data["ssh_hostname"] or name
+    lowered = message.lower()
+    if "host key" in lowered:
+        hint = f"if the host was reinstalled on purpose, remove its old key: ssh-keygen -R {target}"
+        if data["ssh_known_hosts_file"]:
+            hint += f" -f {data['ssh_known_hosts_file']}"
+    elif "authentication" in lowered or "no existing session" in lowered or "private key" in lowered:
+        hint = f"try it by hand: ssh {login}@{target}; check ssh.user, ssh.key and the host's authorized_keys"
+    elif "resolve" in lowered or "name or service" in lowered:
+        hint = f"check the address of {name} in the inventory"
+    else:
+        hint = f"is the machine up and sshd reachable? try: ssh {target}"
+    return f"cannot connect to {target}: {message}\n  next: {hint}"

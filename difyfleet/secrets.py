@@ -1,0 +1,58 @@
+"""Secrets have a type: a value that never shows itself, and a mask for text that might hold one."""
+
+from __future__ import annotations
+
+import re
+import secrets as _random
+from typing import Any
+
+MASK = "********"
+_known: set[str] = set()
+
+
+class Secret:
+    """A value that prints as asterisks everywhere. `reveal()` is the only way to the text.
+
+    Every value is remembered so that `mask()` can take it out of any text on its way to a person or a file.
+    Values shorter than 4 characters are not masked by value (they would blot out ordinary text).
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+        if len(value) >= 4:
+            _known.add(value)
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return f"Secret({MASK})"
+
+    def __str__(self) -> str:
+        return MASK
+
+    def __format__(self, spec: str) -> str:
+        return MASK
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and _random.compare_digest(self._value.encode(), other._value.encode())
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a Secret is not pickled")
+
+
+def generate(nbytes: int = 24) -> Secret:
+    """A new random secret of 2 * nbytes hex digits (hex: no quoting and no percent-encoding trouble in .env, URLs or YAML)."""
+    return Secret(_random.token_hex(nbytes))
+
+
+def mask(text: str) -> str:
+    """Text with every known secret value replaced by asterisks, longest first."""
+    if not _known:
+        return text
+    return re.sub("|".join(re.escape(value) for value in sorted(_known, key=len, reverse=True)), MASK, text)
