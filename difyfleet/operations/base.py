@@ -40,6 +40,8 @@ class OpNotes:
 
     changes: list[Change]
     error: str | None = None
+    role: str | None = None
+    name: str | None = None
 
 
 def notes(on: Any, op_hash: str) -> OpNotes:
@@ -114,6 +116,16 @@ def operation(function: Callable[P, Generator[Any, None, None]]) -> Callable[P, 
                 raise
             yield FunctionCommand(_fail, (error,), {})
 
-    wrapped = pyinfra_operation()(generator)  # type: ignore[arg-type]
-    wrapped.steps = function  # type: ignore[attr-defined]
-    return wrapped
+    registered = pyinfra_operation()(generator)  # type: ignore[arg-type]
+
+    @functools.wraps(function)
+    def named(*args: Any, **kwargs: Any) -> Any:
+        name = kwargs.get("name") or function.__name__
+        meta = registered(*args, **kwargs)
+        # pyinfra keeps one set of names for all hosts that meet at an operation; a report needs this host's own
+        book = notes(host, meta._hash)
+        book.role, book.name = host.current_deploy_name, name
+        return meta
+
+    named.steps = function  # type: ignore[attr-defined]
+    return named

@@ -270,6 +270,17 @@ class HostSpec(Section):
             images.append(self.openwebui.image)
         return tuple(dict.fromkeys(images))
 
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Addresses a browser can open: Dify, then Open WebUI."""
+        found = []
+        if self.dify.enabled:
+            scheme, port, usual = ("https", self.dify.https.port, 443) if self.dify.https.enabled else ("http", self.dify.http_port, 80)
+            found.append(f"{scheme}://{self.address}" + ("" if port == usual else f":{port}"))
+        if self.openwebui.enabled:
+            found.append(f"http://{self.address}:{self.openwebui.port}")
+        return tuple(found)
+
 
 class Environment(Section):
     """A whole inventory file, resolved: one HostSpec per host."""

@@ -1,0 +1,198 @@
+"""validate, plan, apply, verify, status."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from difyfleet.exits import Exit
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from difyfleet.fleet.results import RunResult
+    from difyfleet.spec.models import Environment, HostSpec
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_inventory = click.argument("inventory", type=click.Path(path_type=Path))
+_limit = click.option("--limit", metavar="HOSTS", help="Only these hosts or groups (comma separated, * and ? allowed).")
+_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
+_verbose = click.option("-v", "--verbose", is_flag=True, help="Show every check and skipped operation.")
+_role = click.option("--role", "roles", multiple=True, metavar="ROLE", help="Only this role (repeatable). The preflight always runs.")
+
+
+def _selected(inventory: Path, limit: str | None, console: Console) -> tuple[Environment, tuple[HostSpec, ...]]:
+    from difyfleet.spec.loader import load
+
+    environment = load(inventory)
+    for warning in environment.warnings:
+        console.print(f"[yellow]warning[/] {warning}", highlight=False, soft_wrap=True)
+    return environment, environment.select(limit)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+def _check_roles(roles: tuple[str, ...]) -> None:
+    import difflib
+
+    from difyfleet.paths import stack_root
+
+    known = sorted(path.stem for path in (stack_root() / "roles").glob("*.py") if not path.stem.startswith("_"))
+    for role in roles:
+        if role not in known:
+            close = difflib.get_close_matches(role, known, n=1)
+            hint = f" Did you mean '{close[0]}'?" if close else ""
+            raise click.UsageError(f"no role '{role}'.{hint} Roles: {', '.join(known)}")
+
+
+def _show(result: RunResult, console: Console, as_json: bool, verbose: bool) -> None:
+    from difyfleet.report import terminal
+
+    if as_json:
+        json.dump(result.to_json(), sys.stdout, ensure_ascii=False)
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+    else:
+        terminal.show(result, console, verbose=verbose)
+
+
+@click.command()
+@_inventory
+@_json
+def validate(inventory: Path, as_json: bool) -> int:
+    """Check an inventory without touching a network: keys, types, files, ports, mirrors, secrets' sources."""
+    from difyfleet.spec.loader import load
+
+    environment = load(inventory)
+    if as_json:
+        json.dump(
+            {
+                "version": 1,
+                "verb": "validate",
+                "hosts": [spec.name for spec in environment.hosts],
+                "warnings": [str(warning) for warning in environment.warnings],
+            },
+            sys.stdout,
+            ensure_ascii=False,
+        )
+        sys.stdout.write("\n")
+        return Exit.OK
+    console = _console()
+    for warning in environment.warnings:
+        console.print(f"[yellow]warning[/] {warning}", highlight=False, soft_wrap=True)
+    console.print(f"{inventory}: {len(environment.hosts)} hosts, valid", highlight=False)
+    return Exit.OK
+
+
+@click.command()
+@_inventory
+@_limit
+@_role
+@_json
+@_verbose
+def plan(inventory: Path, limit: str | None, roles: tuple[str, ...], as_json: bool, verbose: bool) -> int:
+    """Show what an apply would change, with secret-safe diffs. Exit 2 if anything would change."""
+    from difyfleet.cli.watch import watching
+
+    _check_roles(roles)
+    console = _console()
+    _, hosts = _selected(inventory, limit, console)
+    from difyfleet.fleet import verbs
+
+    with watching(console, quiet=as_json):
+        result = verbs.plan(hosts, roles=roles)
+    _show(result, console, as_json, verbose)
+    return verbs.exit_code(result)
+
+
+@click.command()
+@_inventory
+@_limit
+@_role
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_json
+@_verbose
+def apply(inventory: Path, limit: str | None, roles: tuple[str, ...], yes: bool, as_json: bool, verbose: bool) -> int:
+    """Make the hosts as declared, then check that they are. Succeeds only if every check holds."""
+    from difyfleet.cli.watch import watching
+
+    _check_roles(roles)
+    console = _console()
+    if not yes and not sys.stdin.isatty():
+        raise click.UsageError("apply asks before it changes anything and there is no terminal to ask on: add --yes")
+    _, hosts = _selected(inventory, limit, console)
+    from difyfleet.fleet import verbs
+    from difyfleet.report import terminal
+
+    with watching(console, quiet=as_json) as watch:
+
+        def confirm(planned: RunResult) -> bool:
+            with watch.paused():
+                terminal.show(planned, console)
+                if verbs.exit_code(planned) != Exit.PENDING:
+                    return verbs.exit_code(planned) == Exit.OK
+                return click.confirm("Apply this?", err=True)
+
+        result = verbs.apply(hosts, roles=roles, confirm=None if yes else confirm)
+    _show(result, console, as_json, verbose)
+    return verbs.exit_code(result)
+
+
+@click.command()
+@_inventory
+@_limit
+@_role
+@_json
+@click.option("--junit", type=click.Path(path_type=Path), help="Also write the checks as JUnit XML to this file.")
+@_verbose
+def verify(
+    inventory: Path, limit: str | None, roles: tuple[str, ...], as_json: bool, junit: Path | None, verbose: bool
+) -> int:
+    """Run every role's checks against the hosts. Changes nothing. Exit 5 if one does not hold."""
+    from difyfleet.cli.watch import watching
+
+    _check_roles(roles)
+    console = _console()
+    _, hosts = _selected(inventory, limit, console)
+    from difyfleet.fleet import verbs
+
+    with watching(console, quiet=as_json):
+        result = verbs.verify(hosts, roles=roles)
+    if junit:
+        from difyfleet.report.junit import render
+
+        junit.write_text(render(result))
+    _show(result, console, as_json, verbose=True if not as_json and verbose else verbose)
+    return verbs.exit_code(result)
+
+
+@click.command()
+@_inventory
+@_limit
+@_json
+def status(inventory: Path, limit: str | None, as_json: bool) -> int:
+    """One line per host and role: is it well, and where does it answer?"""
+    from difyfleet.cli.watch import watching
+
+    console = _console()
+    _, hosts = _selected(inventory, limit, console)
+    from difyfleet.fleet import verbs
+    from difyfleet.report.status import show_status
+
+    with watching(console, quiet=as_json):
+        result = verbs.verify(hosts)
+    if as_json:
+        _show(result, console, as_json, verbose=False)
+    else:
+        show_status(result, {spec.name: spec.urls for spec in hosts}, console)
+    return verbs.exit_code(result)

@@ -1,0 +1,266 @@
+"""One run over hosts: connect, run deploy.py on each (the plan), execute, check. All verbs are views on it."""
+
+from __future__ import annotations
+
+from difyfleet.fleet import patched  # isort: skip  # noqa: F401 - gevent must patch before anything opens a socket
+
+import contextlib
+import logging
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import gevent
+import gevent.pool
+from pyinfra import logger as pyinfra_logger
+from pyinfra.api import Config, Inventory, State
+from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.operations import run_host_op
+from pyinfra.api.state import BaseStateCallback, StateStage
+from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state
+
+from difyfleet import stack
+from difyfleet.errors import FleetError
+from difyfleet.fleet.inventory import names_and_data
+from difyfleet.fleet.results import (
+    CHANGED,
+    FAILED,
+    SKIPPED,
+    UNCHANGED,
+    WOULD_CHANGE,
+    CheckResult,
+    HostResult,
+    OperationResult,
+    RunResult,
+)
+from difyfleet.operations.base import notes
+from difyfleet.paths import deploy_file, stack_root
+from difyfleet.progress import report
+from difyfleet.remote import journal
+from difyfleet.secrets import mask
+from difyfleet.spec.models import HostSpec
+
+
+class _Said(logging.Handler):
+    """Keeps what pyinfra says about each host; it becomes the host's error text, pyinfra itself prints nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: dict[str, list[str]] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        host = ctx_host.get() if ctx_host.isset() else None
+        if host is not None:
+            self.lines.setdefault(host.name, []).append(record.getMessage())
+
+
+class _ConnectErrors(BaseStateCallback):  # type: ignore[misc]
+    def __init__(self) -> None:
+        self.errors: dict[str, str] = {}
+
+    def host_connect_error(self, state: Any, host: Any, error: Exception) -> None:
+        self.errors[host.name] = str(error)
+
+
+class Engine:
+    """A connected set of hosts on which deploy.py can be planned, executed and checked.
+
+    Args:
+        hosts: specs of the hosts to work on.
+        roles: only these roles (preflight always runs); empty = all.
+        parallel: hosts worked on at once; 0 = all of them.
+    """
+
+    def __init__(self, hosts: Iterable[HostSpec], *, roles: Iterable[str] = (), parallel: int = 0) -> None:
+        specs = list(hosts)
+        self.results = {spec.name: HostResult(spec.name) for spec in specs}
+        timeout = max((spec.ssh.connect_timeout for spec in specs), default=15)
+        self._inventory = Inventory((names_and_data(specs), {"roles_only": tuple(roles)}))
+        config = Config(CONNECT_TIMEOUT=timeout, PARALLEL=parallel or max(len(specs), 1))
+        self.state = State(self._inventory, config, check_for_changes=True)
+        self._callbacks = _ConnectErrors()
+        self.state.add_callback_handler(self._callbacks)
+        self._said = _Said()
+        self._seconds: dict[tuple[str, str], float] = {}
+        self._alive: list[Any] = []
+        self._code: Any = None
+
+    def __enter__(self) -> Engine:
+        self._previous_handlers = list(pyinfra_logger.handlers)
+        pyinfra_logger.handlers[:] = [self._said]
+        pyinfra_logger.propagate = False
+        self._contexts = contextlib.ExitStack()
+        for context, value in ((ctx_state, self.state), (ctx_config, self.state.config), (ctx_inventory, self._inventory)):
+            self._contexts.enter_context(context.use(value))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for host in self._inventory:
+            if host.connected:
+                with contextlib.suppress(Exception):
+                    host.disconnect()
+        self._contexts.close()
+        pyinfra_logger.handlers[:] = self._previous_handlers
+
+    # -- phases ---------------------------------------------------------------------------------------------
+
+    def connect(self) -> None:
+        """Connect to all hosts at once. A host that cannot be reached gets an error; the others go on."""
+        self.state.set_stage(StateStage.Connect)
+
+        def connect(host: Any) -> None:
+            report(host.name, "connecting")
+            host.connect(show_errors=False)
+            if host.connected:
+                self.state.activate_host(host)
+                self._alive.append(host)
+            else:
+                self._fail(host, self._callbacks.errors.get(host.name, "cannot connect"))
+
+        self._each(list(self._inventory), connect)
+
+    def prepare(self, *, check_for_changes: bool = True) -> None:
+        """Run deploy.py on every connected host. With check_for_changes this is the plan."""
+        self.state.check_for_changes = check_for_changes
+        self.state.set_stage(StateStage.Prepare)
+        self._each(list(self._alive), lambda host: self._run_deploy(host, stack.CONVERGE))
+        for host in self._alive:
+            self.results[host.name].operations = [self._planned(host, op_hash) for op_hash in host.op_hash_order]
+
+    def execute(self) -> None:
+        """Execute what was prepared, each host at its own pace. A failed operation ends its host's run only."""
+        self.state.set_stage(StateStage.Execute)
+        self.state.is_executing = True
+        self._each(list(self._alive), self._execute_host)
+        self.state.is_executing = False
+
+    def check(self) -> None:
+        """Run all roles' checks on the hosts that are still fine."""
+        self._each(list(self._alive), lambda host: self._run_deploy(host, stack.CHECKS))
+        for host in self._inventory:
+            found = host.connector_data.get("difyfleet.checks", [])
+            self.results[host.name].checks = [
+                CheckResult(role, check.name, check.ok, mask(check.evidence), check.hint, check.warn_only)
+                for role, check in found
+            ]
+
+    def result(self, verb: str, started: float) -> RunResult:
+        """What happened, with the journal's figures."""
+        book = journal.current()
+        for result in self.results.values():
+            result.changing_commands = book.count(result.name, journal.CHANGE)
+            result.exec_round_trips = book.count(result.name, None, "exec")
+        return RunResult(verb, list(self.results.values()), time.monotonic() - started, str(book.path))
+
+    def each(self, function: Callable[[Any, HostSpec], None]) -> None:
+        """Call `function(host, spec)` on every connected host, in parallel; its errors become the host's."""
+        self._each(list(self._alive), lambda host: function(host, host.data.spec))
+
+    # -- one host -------------------------------------------------------------------------------------------
+
+    def _each(self, hosts: list[Any], function: Callable[[Any], None]) -> None:
+        def guarded(host: Any) -> None:
+            with (
+                ctx_state.use(self.state),
+                ctx_inventory.use(self._inventory),
+                ctx_config.use(self.state.config.copy()),
+                ctx_host.use(host),
+            ):
+                try:
+                    function(host)
+                except FleetError as error:
+                    self._fail(host, str(error))
+                except PyinfraError as error:
+                    self._fail(host, self._words(host) or str(error))
+                except Exception as error:  # noqa: BLE001 - one host's trouble must not end the others
+                    last = traceback.extract_tb(error.__traceback__)[-1]
+                    self._fail(host, f"{type(error).__name__}: {error} ({last.name}, line {last.lineno} of {last.filename})")
+
+        pool = gevent.pool.Pool(self.state.config.PARALLEL)
+        gevent.joinall([pool.spawn(guarded, host) for host in hosts])
+
+    def _run_deploy(self, host: Any, face: str) -> None:
+        if self._code is None:
+            path = deploy_file()
+            if str(stack_root()) not in sys.path:
+                sys.path.insert(0, str(stack_root()))
+            self._code = compile(path.read_text(), str(path), "exec")
+        host.data.face = face
+        report(host.name, "planning" if face == stack.CONVERGE else "checking")
+        exec(self._code, {"__name__": "__difyfleet__", "__file__": str(deploy_file())})  # noqa: S102 - our own deploy.py
+        if host in self.state.failed_hosts:
+            self._fail(host, self._words(host) or "a fact could not be read")
+
+    def _execute_host(self, host: Any) -> None:
+        planned = self.results[host.name].operations
+        stopped = False
+        for number, op_hash in enumerate(list(host.op_hash_order)):
+            operation = planned[number]
+            if stopped:
+                operation.state = SKIPPED
+                continue
+            report(host.name, f"{operation.role}: {operation.name}")
+            began = time.monotonic()
+            succeeded = self._execute_operation(host, op_hash)
+            operation.seconds = time.monotonic() - began
+            self._finish(host, op_hash, operation, succeeded)
+            stopped = not succeeded
+        if stopped:
+            self._drop(host)
+
+    def _execute_operation(self, host: Any, op_hash: str) -> bool:
+        self._said.lines.pop(host.name, None)
+        try:
+            return bool(run_host_op(self.state, host, op_hash)) and host not in self.state.failed_hosts
+        except Exception as error:  # noqa: BLE001 - reported as this operation's failure
+            book = notes(host, op_hash)
+            book.error = book.error or f"{type(error).__name__}: {error}"
+            return False
+
+    def _finish(self, host: Any, op_hash: str, operation: OperationResult, succeeded: bool) -> None:
+        book = notes(host, op_hash)
+        meta = self.state.ops[host][op_hash].operation_meta
+        operation.why = [mask(change.why) for change in book.changes]
+        operation.diff = _joined(book.changes)
+        if not succeeded:
+            operation.state = FAILED
+            output = meta.stderr if meta.is_complete() else ""
+            operation.error = mask(book.error or output or self._words(host) or "the command failed without a word")
+        else:
+            operation.state = CHANGED if meta.did_change() else UNCHANGED
+
+    def _planned(self, host: Any, op_hash: str) -> OperationResult:
+        book = notes(host, op_hash)
+        meta = self.state.ops[host][op_hash].operation_meta
+        role, name = book.role, book.name
+        if name is None:  # an operation of pyinfra's own
+            role, _, name = next(iter(self.state.op_meta[op_hash].names)).rpartition(" | ")
+        state = WOULD_CHANGE if meta._maybe_is_change else UNCHANGED
+        return OperationResult(role or "", name, state, _joined(book.changes), why=[mask(c.why) for c in book.changes])
+
+    def _words(self, host: Any) -> str:
+        return mask("\n".join(self._said.lines.get(host.name, [])))
+
+    def _fail(self, host: Any, error: str) -> None:
+        result = self.results[host.name]
+        result.error = result.error or mask(error)
+        self._drop(host)
+
+    def _drop(self, host: Any) -> None:
+        if host in self._alive:
+            self._alive.remove(host)
+
+
+def _joined(changes: Iterable[Any]) -> str | None:
+    return "\n".join(mask(change.diff) for change in changes if change.diff) or None
+
+
+@contextlib.contextmanager
+def engine(hosts: Iterable[HostSpec], **options: Any) -> Iterator[Engine]:
+    """A connected Engine with a journal of its own."""
+    journal.use(None)
+    with Engine(hosts, **options) as running:
+        running.connect()
+        yield running

@@ -1,0 +1,107 @@
+"""The one result of every verb. Reports know only this module."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+SCHEMA_VERSION = 1
+
+UNCHANGED, CHANGED, WOULD_CHANGE, FAILED, SKIPPED = "unchanged", "changed", "would_change", "failed", "skipped"
+
+
+@dataclass
+class OperationResult:
+    """One operation on one host."""
+
+    role: str
+    name: str
+    state: str
+    diff: str | None = None
+    seconds: float = 0.0
+    why: list[str] = field(default_factory=list)
+    error: str | None = None
+
+
+@dataclass
+class CheckResult:
+    """One check on one host."""
+
+    role: str
+    name: str
+    ok: bool
+    evidence: str
+    hint: str | None = None
+    warn_only: bool = False
+
+
+@dataclass
+class HostResult:
+    """Everything a run did to, or found on, one host."""
+
+    name: str
+    operations: list[OperationResult] = field(default_factory=list)
+    checks: list[CheckResult] = field(default_factory=list)
+    error: str | None = None
+    changing_commands: int = 0
+    exec_round_trips: int = 0
+
+    def count(self, state: str) -> int:
+        return sum(1 for operation in self.operations if operation.state == state)
+
+    @property
+    def failed(self) -> bool:
+        return self.error is not None or self.count(FAILED) > 0
+
+    @property
+    def failed_checks(self) -> list[CheckResult]:
+        return [check for check in self.checks if not check.ok and not check.warn_only]
+
+    @property
+    def warnings(self) -> list[CheckResult]:
+        return [check for check in self.checks if not check.ok and check.warn_only]
+
+
+@dataclass
+class RunResult:
+    """A finished run over a fleet."""
+
+    verb: str
+    hosts: list[HostResult]
+    seconds: float = 0.0
+    journal: str | None = None
+
+    def summary(self) -> dict[str, Any]:
+        """The figures every run ends with (design: summary of `--json`)."""
+        return {
+            "hosts": len(self.hosts),
+            "operations": sum(len(host.operations) for host in self.hosts),
+            "changed": sum(host.count(CHANGED) for host in self.hosts),
+            "would_change": sum(host.count(WOULD_CHANGE) for host in self.hosts),
+            "failed": sum(host.count(FAILED) for host in self.hosts) + sum(1 for host in self.hosts if host.error),
+            "changing_commands": sum(host.changing_commands for host in self.hosts),
+            "exec_round_trips": max((host.exec_round_trips for host in self.hosts), default=0),
+            "checks_passed": sum(1 for host in self.hosts for check in host.checks if check.ok),
+            "checks_failed": sum(len(host.failed_checks) for host in self.hosts),
+            "seconds": round(self.seconds, 1),
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """The versioned JSON form."""
+        return {
+            "version": SCHEMA_VERSION,
+            "verb": self.verb,
+            "summary": self.summary(),
+            "hosts": [
+                {
+                    "name": host.name,
+                    "operations": [
+                        {**asdict(operation), "seconds": round(operation.seconds, 3)} for operation in host.operations
+                    ],
+                    "checks": [asdict(check) for check in host.checks],
+                    "error": host.error,
+                }
+                for host in self.hosts
+            ],
+            "journal": self.journal,
+        }

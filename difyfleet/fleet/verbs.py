@@ -1,0 +1,64 @@
+"""plan, apply, verify: views on one run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+
+from difyfleet.exits import Exit
+from difyfleet.fleet.engine import engine
+from difyfleet.fleet.results import CHANGED, FAILED, SKIPPED, WOULD_CHANGE, RunResult
+from difyfleet.spec.models import HostSpec
+
+
+def plan(hosts: Iterable[HostSpec], *, roles: Iterable[str] = ()) -> RunResult:
+    """What an apply would change; changes nothing."""
+    started = time.monotonic()
+    with engine(hosts, roles=roles) as run:
+        run.prepare()
+        return run.result("plan", started)
+
+
+def apply(
+    hosts: Iterable[HostSpec],
+    *,
+    roles: Iterable[str] = (),
+    confirm: Callable[[RunResult], bool] | None = None,
+) -> RunResult:
+    """Make it so, then check that it is so.
+
+    Args:
+        confirm: shown the plan, says whether to go on; None = go on without planning first.
+    """
+    started = time.monotonic()
+    with engine(hosts, roles=roles) as run:
+        run.prepare(check_for_changes=confirm is not None)
+        if confirm is not None and not confirm(run.result("plan", started)):
+            return run.result("plan", started)
+        run.execute()
+        run.check()
+        return run.result("apply", started)
+
+
+def verify(hosts: Iterable[HostSpec], *, roles: Iterable[str] = ()) -> RunResult:
+    """All roles' checks; changes nothing."""
+    started = time.monotonic()
+    with engine(hosts, roles=roles) as run:
+        run.check()
+        return run.result("verify", started)
+
+
+def exit_code(result: RunResult) -> Exit:
+    """What a run's result means to the caller. An error weighs more than a failed check, that more than pending changes."""
+    if any(host.error or host.count(FAILED) or host.count(SKIPPED) for host in result.hosts):
+        return Exit.ERROR
+    if any(host.failed_checks for host in result.hosts):
+        return Exit.CHECKS_FAILED
+    if any(host.count(WOULD_CHANGE) for host in result.hosts):
+        return Exit.PENDING
+    return Exit.OK
+
+
+def changed_anything(result: RunResult) -> bool:
+    """Whether any operation changed a host."""
+    return any(host.count(CHANGED) for host in result.hosts)

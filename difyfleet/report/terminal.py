@@ -1,0 +1,101 @@
+"""RunResult for people: tables on stderr, no secret, no noise when nothing happened."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from difyfleet.fleet.results import CHANGED, FAILED, SKIPPED, UNCHANGED, WOULD_CHANGE, HostResult, RunResult
+
+_MARKS = {CHANGED: "[yellow]changed[/]", WOULD_CHANGE: "[yellow]would change[/]", FAILED: "[red]failed[/]", SKIPPED: "[dim]skipped[/]"}
+
+
+def show(result: RunResult, console: Console, *, verbose: bool = False) -> None:
+    """Print a whole result: what changed or would change, failed checks, and one summary line per host."""
+    for host in result.hosts:
+        _operations(host, console, verbose)
+        _checks(host, console, verbose)
+        if host.error:
+            console.print(f"[red bold]{escape(host.name)}: error[/]\n{escape(_indent(host.error))}", highlight=False)
+    _summary(result, console)
+
+
+def _operations(host: HostResult, console: Console, verbose: bool) -> None:
+    for operation in host.operations:
+        if operation.state == UNCHANGED or (operation.state == SKIPPED and not verbose):
+            continue
+        console.print(
+            f"{_MARKS[operation.state]} {escape(host.name)} [bold]{escape(operation.role)}[/] | {escape(operation.name)}",
+            highlight=False,
+        )
+        for why in operation.why:
+            console.print(f"    {escape(why)}", highlight=False, style="dim")
+        if operation.diff:
+            for line in operation.diff.splitlines():
+                style = "green" if line.startswith("+") else "red" if line.startswith("-") else "dim"
+                console.print(f"    {line}", style=style, markup=False, highlight=False)
+        if operation.error:
+            console.print(escape(_indent(operation.error)), style="red", highlight=False)
+
+
+def _checks(host: HostResult, console: Console, verbose: bool) -> None:
+    if not host.checks:
+        return
+    shown = host.checks if verbose else [check for check in host.checks if not check.ok]
+    if shown:
+        table = Table(title=f"checks on {host.name}", title_justify="left", box=None, pad_edge=False)
+        for heading in ("", "role", "check", "evidence"):
+            table.add_column(heading, overflow="fold")
+        for check in shown:
+            mark = "[green]ok[/]" if check.ok else "[yellow]warn[/]" if check.warn_only else "[red]FAIL[/]"
+            evidence = check.evidence if check.ok or not check.hint else f"{check.evidence}\nnext: {check.hint}"
+            table.add_row(mark, escape(check.role), escape(check.name), escape(evidence))
+        console.print(table)
+
+
+def _summary(result: RunResult, console: Console) -> None:
+    table = Table(box=None, pad_edge=False)
+    for heading, justify in (
+        ("host", "left"),
+        ("operations", "right"),
+        ("changed", "right"),
+        ("would change", "right"),
+        ("failed", "right"),
+        ("checks", "right"),
+        ("warnings", "right"),
+        ("commands", "right"),
+    ):
+        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+    for host in result.hosts:
+        failed = host.count(FAILED) + (1 if host.error else 0)
+        passed = sum(1 for check in host.checks if check.ok or check.warn_only)
+        table.add_row(
+            host.name,
+            str(len(host.operations)),
+            str(host.count(CHANGED)),
+            str(host.count(WOULD_CHANGE)),
+            f"[red]{failed}[/]" if failed else "0",
+            f"[red]{passed}/{len(host.checks)}[/]" if host.failed_checks else f"{passed}/{len(host.checks)}",
+            str(len(host.warnings)),
+            str(host.changing_commands),
+        )
+    console.print(table)
+    console.print(f"{result.verb}: {_verdict(result)} in {result.seconds:.1f} s", highlight=False)
+
+
+def _verdict(result: RunResult) -> str:
+    figures = result.summary()
+    if figures["failed"]:
+        return f"[red]{figures['failed']} failed[/]"
+    if figures["checks_failed"]:
+        return f"[red]{figures['checks_failed']} checks failed[/]"
+    if figures["would_change"]:
+        return f"[yellow]{figures['would_change']} would change[/]"
+    if figures["changed"]:
+        return f"[green]{figures['changed']} changed[/]"
+    return "[green]nothing to change[/]" if figures["operations"] else "[green]all checks hold[/]"
+
+
+def _indent(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.splitlines())
