@@ -45,7 +45,8 @@ def run(*roles: Any) -> None:
         if face == CHECKS:
             _collect(role, spec, host.connector_data.setdefault("difyfleet.checks", []))
         else:
-            deploy(role.NAME)(role.converge)(spec)
+            converge: Any = deploy(role.NAME)(role.converge)  # typed by pyinfra as if it took its global arguments only
+            converge(spec)
 
 
 def _collect(role: Any, spec: HostSpec, found: list[tuple[str, Check]]) -> None:

@@ -48,7 +48,7 @@ class _Verbs(click.Group):
 
             close = difflib.get_close_matches(args[0], _VERBS, n=1)
             if close:
-                error.message += f" Did you mean '{close[0]}'?"
+                raise click.UsageError(f"{error.message} Did you mean '{close[0]}'?", ctx) from error
             raise
 
 

@@ -20,6 +20,6 @@ def lab(arguments: tuple[str, ...]) -> int:
     if not (root / "lab" / "cli.py").is_file():
         raise FleetError("the lab is part of the repository, not of the installed package", hint="git clone the repository and run it there")
     sys.path.insert(0, str(root))
-    from lab.cli import main  # type: ignore[import-not-found]
+    from lab.cli import main
 
     return int(main(list(arguments)))

@@ -62,7 +62,7 @@ def _mark_facts_as_reads() -> None:
 _mark_facts_as_reads()
 
 
-class DoorConnector(SSHConnector):  # type: ignore[misc]
+class DoorConnector(SSHConnector):
     """SSH to one host. Inventories of difyfleet use it as `@difyfleet/NAME`."""
 
     sudo_password: Secret | None = None
@@ -86,8 +86,8 @@ class DoorConnector(SSHConnector):  # type: ignore[misc]
             super().connect()
         except ConnectError as error:
             raise ConnectError(_explain(str(error), self.host.name, self.data)) from error
-        transport = self.client.get_transport()
-        sock = transport.sock
+        transport = self.client.get_transport() if self.client else None
+        sock: Any = getattr(transport, "sock", None)
         if hasattr(sock, "setsockopt"):  # a ProxyCommand's pipe has no socket options
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -143,7 +143,7 @@ class DoorConnector(SSHConnector):  # type: ignore[misc]
             raise SSHException("sudo asks for a password: set ssh.sudo_password in the inventory, or NOPASSWD in sudoers")
         return status in accepted, output
 
-    def _exec(self, line: str, stdin: str, timeout: float) -> tuple[int, CommandOutput]:
+    def _exec(self, line: str, stdin: str, timeout: int) -> tuple[int, CommandOutput]:
         client = self.client
         if client is None:
             raise SSHException("not connected")
@@ -158,7 +158,7 @@ class DoorConnector(SSHConnector):  # type: ignore[misc]
             return channel.recv_exit_status(), output
         except TimeoutError:
             channel.close()
-            raise TimeoutError(f"no answer within {timeout:g} s") from None
+            raise TimeoutError(f"no answer within {timeout} s") from None
         except OSError as error:
             if channel.closed and not channel.exit_status_ready():
                 raise SSHException(f"the connection to {self.host.name} broke: {error}") from error

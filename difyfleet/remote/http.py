@@ -32,9 +32,28 @@ class _ChannelSocket:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
+        self._readers = 0
+        self._closed = False
 
     def makefile(self, mode: str, *_: Any, **__: Any) -> io.BufferedReader:
-        return io.BufferedReader(_ChannelReader(self._channel), 65536)
+        self._readers += 1
+        return io.BufferedReader(_ChannelReader(self), 65536)
+
+    def reader_closed(self) -> None:
+        """As with a real socket, the channel lives until the socket and every file made from it are closed."""
+        self._readers -= 1
+        self._close_if_unused()
+
+    def _close_if_unused(self) -> None:
+        if self._closed and self._readers <= 0:
+            self._channel.close()
+
+    def recv(self, size: int) -> bytes:
+        return self._channel.recv(size)
+
+    @property
+    def usable(self) -> bool:
+        return not (self._closed or self._channel.closed or self._channel.eof_received)
 
     def sendall(self, data: bytes) -> None:
         view = memoryview(data)
@@ -45,26 +64,32 @@ class _ChannelSocket:
         self._channel.settimeout(seconds)
 
     def close(self) -> None:
-        self._channel.close()
+        self._closed = True
+        self._close_if_unused()
 
     def shutdown(self, how: int) -> None:
-        self._channel.shutdown(how)
+        """The pipe on the host ends both ways at once; a half-closed HTTP connection is not needed."""
 
     def setsockopt(self, *_: Any) -> None:
         """Socket options belong to the SSH connection underneath."""
 
 
 class _ChannelReader(io.RawIOBase):
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
+    def __init__(self, sock: _ChannelSocket) -> None:
+        self._sock = sock
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        data = self._channel.recv(len(buffer))
+        data = self._sock.recv(len(buffer))
         buffer[: len(data)] = data
         return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            self._sock.reader_closed()
 
 
 class _Connection(HTTPConnection):
@@ -73,7 +98,10 @@ class _Connection(HTTPConnection):
     def connect(self) -> None:
         door = type(self).door
         target = f"/dev/tcp/{self.host}/{self.port}"
-        script = f"exec 3<>{target} || exit 7; cat <&3 & p=$!; cat >&3; kill $p 2>/dev/null"
+        # whichever side ends first ends the pipe; fd 4 because bash gives background jobs /dev/null as stdin
+        script = (
+            f"exec 3<>{target} || exit 7; exec 4<&0; cat <&4 >&3 & w=$!; cat <&3 & r=$!; wait -n; kill $w $r 2>/dev/null"
+        )
         journal.current().write(door.host.name, journal.READ, "exec", f"pipe to {target}")
         try:
             channel = door.client.get_transport().open_session(timeout=30)
@@ -85,7 +113,7 @@ class _Connection(HTTPConnection):
     @property
     def is_connected(self) -> bool:
         sock = self.sock
-        return isinstance(sock, _ChannelSocket) and not sock._channel.closed and not sock._channel.eof_received
+        return isinstance(sock, _ChannelSocket) and sock.usable
 
 
 class ExecTunnelAdapter(HTTPAdapter):
@@ -107,7 +135,10 @@ class ExecTunnelAdapter(HTTPAdapter):
         journal.current().write(self._door.host.name, kind, "http", f"{request.method} {where}")
         if kwargs.get("timeout") is None:
             kwargs["timeout"] = DEFAULT_TIMEOUT
-        return super().send(request, *args, **kwargs)
+        try:
+            return super().send(request, *args, **kwargs)
+        except requests.ConnectionError as error:
+            raise requests.ConnectionError(f"{self._door.host.name}: no answer from {where} ({error})", request=request) from error
 
 
 def session(host: Any) -> requests.Session:

@@ -9,12 +9,27 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from difyfleet.spec import defaults
+from difyfleet.spec.local_files import located
+from difyfleet.spec.problems import Warning_
 from difyfleet.spec.secret_source import SecretSource
+from difyfleet.spec.selection import selected
+from difyfleet.spec.values import (
+    AddressPool,
+    BindAddress,
+    BridgeAddress,
+    Duration,
+    HttpUrl,
+    ImageReference,
+    InsecureRegistry,
+    LogSize,
+    MirrorUrl,
+)
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+MAY_BE_MISSING = "may_be_missing"  # json_schema_extra of a Path field whose file need not exist yet
 AbsolutePath = Annotated[str, Field(pattern=r"^/[^\s:]*$")]
 
 
@@ -22,6 +37,13 @@ class Section(BaseModel):
     """Base of all sections: unknown keys are errors, values do not change after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, arbitrary_types_allowed=True)
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _files_are_found(cls, value: Any, info: ValidationInfo) -> Any:
+        """Every field of type Path is a file or folder on the controller: made absolute and looked for while a file is loaded."""
+        extra = cls.model_fields[info.field_name or ""].json_schema_extra
+        return located(value, info.context, may_be_missing=isinstance(extra, dict) and bool(extra.get(MAY_BE_MISSING)))
 
 
 class Ssh(Section):
@@ -32,7 +54,11 @@ class Ssh(Section):
     key: Path | None = Field(None, description="Private key file. Default: agent, ssh_config and ~/.ssh keys.")
     password: SecretSource | None = Field(None, description="Login password, where keys are not possible.")
     config: Path | None = Field(None, description="OpenSSH client configuration file to read.")
-    known_hosts: Path | None = Field(None, description="known_hosts file. Keep one small file per fleet.")
+    known_hosts: Path | None = Field(
+        None,
+        description="known_hosts file. Keep one small file per fleet. It is made when it is not there (unless host_key_checking is yes).",
+        json_schema_extra={MAY_BE_MISSING: True},
+    )
     host_key_checking: Literal["accept-new", "yes", "no"] = Field(
         "accept-new", description="accept-new stores an unknown host's key at first sight; a changed key is always an error."
     )
@@ -63,10 +89,10 @@ class Preflight(Section):
 class StaticBundle(Section):
     """Docker's static archive plus the Compose plugin binary, pinned by SHA-256."""
 
-    url: str | None = Field(None, description="Archive to download ON THE HOST. Default: upstream's for `version`.")
+    url: HttpUrl | None = Field(None, description="Archive to download ON THE HOST. Default: upstream's for `version`.")
     file: Path | None = Field(None, description="Archive on the controller, uploaded instead of downloaded.")
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = Field(None, description="Hash the archive must have.")
-    compose_url: str | None = Field(None, description="Compose plugin binary to download on the host.")
+    compose_url: HttpUrl | None = Field(None, description="Compose plugin binary to download on the host.")
     compose_file: Path | None = Field(None, description="Compose plugin binary on the controller.")
     compose_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = Field(
         None, description="Hash the Compose plugin must have."
@@ -79,7 +105,7 @@ class StaticBundle(Section):
 class RpmRepository(Section):
     """An RPM repository that holds docker-ce. openEuler's $releasever breaks upstream's .repo file, so the base URL is written out."""
 
-    baseurl: str = Field(defaults.DOCKER_RPM_BASEURL, description="Base URL without $releasever.")
+    baseurl: HttpUrl = Field(defaults.DOCKER_RPM_BASEURL, description="Base URL without $releasever.")
     gpgkey: str | None = Field(defaults.DOCKER_RPM_GPGKEY, description="URL or file:// of the signing key; null switches signature checks off.")
     gpg_fingerprint: str | None = Field(defaults.DOCKER_GPG_FINGERPRINT, description="Fingerprint the key must have.")
 
@@ -93,20 +119,20 @@ class Docker(Section):
     bundle: StaticBundle = Field(default_factory=StaticBundle, description="Source and hashes of the static files.")
     rpm: RpmRepository = Field(default_factory=RpmRepository, description="The repository of method rpm.")
     data_root: AbsolutePath = Field("/var/lib/docker", description="Where images and containers live.")
-    mirrors: list[str] = Field(
+    mirrors: list[MirrorUrl] = Field(
         default_factory=lambda: list(defaults.MIRRORS),
         description="Registry mirrors for docker.io, in order of preference. Duplicates are dropped, each is probed from the host, dead ones are left out.",
     )
     mirror_probe: bool = Field(True, description="Probe mirrors from the host; false writes the list as given (duplicates dropped).")
     mirror_timeout: Annotated[float, Field(gt=0, le=30)] = Field(4.0, description="Seconds one mirror may take to answer the probe.")
     mirror_max: Annotated[int, Field(ge=0)] = Field(0, description="Write at most this many live mirrors; 0 = all.")
-    insecure_registries: list[str] = Field(default_factory=list, description="Registries spoken to without TLS verification.")
-    address_pools: list[dict[str, Any]] = Field(
+    insecure_registries: list[InsecureRegistry] = Field(default_factory=list, description="Registries spoken to without TLS verification.")
+    address_pools: list[AddressPool] = Field(
         default_factory=lambda: [dict(pool) for pool in defaults.ADDRESS_POOLS],
         description="default-address-pools: base (CIDR) and size. Away from 172.17/16, which sites use.",
     )
-    bip: str | None = Field(defaults.BIP, description="Address of docker0 in CIDR form.")
-    log_max_size: str = Field("20m", description="json-file log size per container before rotation.")
+    bip: BridgeAddress | None = Field(defaults.BIP, description="Address of docker0 in CIDR form.")
+    log_max_size: LogSize = Field("20m", description="json-file log size per container before rotation.")
     log_max_file: Annotated[int, Field(ge=1)] = Field(5, description="Rotated logs kept per container.")
     live_restore: bool = Field(True, description="Containers survive a restart of dockerd.")
     daemon: dict[str, Any] = Field(
@@ -128,11 +154,11 @@ class Ollama(Section):
     """Ollama in a container, and its models."""
 
     enabled: bool = Field(True, description="Run Ollama on this host.")
-    image: str = Field(defaults.OLLAMA_IMAGE, description="Image with a fixed tag.")
+    image: ImageReference = Field(defaults.OLLAMA_IMAGE, description="Image with a fixed tag.")
     data_dir: AbsolutePath = Field("/opt/ollama", description="Host folder mounted at /root/.ollama.")
-    bind: str = Field("127.0.0.1", description="Host address of the published port. Ollama has no authentication: keep it private.")
+    bind: BindAddress = Field("127.0.0.1", description="Host address of the published port. Ollama has no authentication: keep it private.")
     port: Port = Field(11434, description="Published port.")
-    keep_alive: str = Field("30m", description="How long a model stays loaded after its last use (-1 = for ever).")
+    keep_alive: Duration = Field("30m", description="How long a model stays loaded after its last use (-1 = for ever).")
     num_parallel: Annotated[int, Field(ge=0)] = Field(0, description="OLLAMA_NUM_PARALLEL; 0 = Ollama decides.")
     max_loaded_models: Annotated[int, Field(ge=0)] = Field(0, description="OLLAMA_MAX_LOADED_MODELS; 0 = Ollama decides.")
     gpus: bool = Field(False, description="Pass all GPUs (needs nvidia-container-toolkit on the host).")
@@ -167,11 +193,11 @@ class OpenWebui(Section):
     """Open WebUI in a container, connected to Ollama."""
 
     enabled: bool = Field(True, description="Run Open WebUI on this host.")
-    image: str = Field(defaults.OPENWEBUI_IMAGE, description="Image with a fixed tag.")
+    image: ImageReference = Field(defaults.OPENWEBUI_IMAGE, description="Image with a fixed tag.")
     data_dir: AbsolutePath = Field("/opt/open-webui", description="Host folder mounted at /app/backend/data.")
-    bind: str = Field("0.0.0.0", description="Host address of the published port, after the admin account is claimed.")
+    bind: BindAddress = Field("0.0.0.0", description="Host address of the published port, after the admin account is claimed.")
     port: Port = Field(8080, description="Published port.")
-    ollama_url: str | None = Field(None, description="Default: the Ollama container on this host.")
+    ollama_url: HttpUrl | None = Field(None, description="Default: the Ollama container on this host.")
     offline: bool = Field(True, description="Start without looking anything up outside (OFFLINE_MODE and friends).")
     signup: bool = Field(False, description="Let visitors sign up.")
     admin: WebuiAdmin = Field(default_factory=WebuiAdmin, description="The admin account claimed before the port is open.")
@@ -191,14 +217,14 @@ class Https(Section):
 class DifyImages(Section):
     """Dify's eight images, all with fixed tags."""
 
-    api: str = Field(defaults.DIFY_API_IMAGE, description="Also runs the worker.")
-    web: str = Field(defaults.DIFY_WEB_IMAGE)
-    sandbox: str = Field(defaults.SANDBOX_IMAGE)
-    db: str = Field(defaults.POSTGRES_IMAGE)
-    redis: str = Field(defaults.REDIS_IMAGE)
-    ssrf_proxy: str = Field(defaults.SQUID_IMAGE)
-    weaviate: str = Field(defaults.WEAVIATE_IMAGE)
-    nginx: str = Field(defaults.NGINX_IMAGE)
+    api: ImageReference = Field(defaults.DIFY_API_IMAGE, description="Also runs the worker.")
+    web: ImageReference = Field(defaults.DIFY_WEB_IMAGE)
+    sandbox: ImageReference = Field(defaults.SANDBOX_IMAGE)
+    db: ImageReference = Field(defaults.POSTGRES_IMAGE)
+    redis: ImageReference = Field(defaults.REDIS_IMAGE)
+    ssrf_proxy: ImageReference = Field(defaults.SQUID_IMAGE)
+    weaviate: ImageReference = Field(defaults.WEAVIATE_IMAGE)
+    nginx: ImageReference = Field(defaults.NGINX_IMAGE)
 
 
 class DifySecrets(Section):
@@ -218,7 +244,7 @@ class Dify(Section):
     enabled: bool = Field(True, description="Run Dify on this host.")
     version: Literal["0.11.2"] = Field("0.11.2", description="Dify release.")
     directory: AbsolutePath = Field("/opt/dify", description="Compose project and volumes on the host.")
-    bind: str = Field("0.0.0.0", description="Host address of the published ports.")
+    bind: BindAddress = Field("0.0.0.0", description="Host address of the published ports.")
     http_port: Port = Field(80, description="Published HTTP port.")
     https: Https = Field(default_factory=Https, description="TLS.")
     server_name: str = Field("_", description="nginx server_name.")
@@ -288,9 +314,22 @@ class Environment(Section):
     name: str
     path: Path
     hosts: tuple[HostSpec, ...]
+    groups: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    warnings: tuple[Warning_, ...] = ()
 
     def host(self, name: str) -> HostSpec:
         for spec in self.hosts:
             if spec.name == name:
                 return spec
         raise KeyError(name)
+
+    def select(self, limit: str | None) -> tuple[HostSpec, ...]:
+        """The hosts that `--limit` names, in the order of the file.
+
+        Args:
+            limit: host names, group names and patterns (`llm*`), comma separated; `all` or None = every host.
+
+        Raises:
+            SpecError: a word names no host and no group, or a pattern fits none.
+        """
+        return selected(self.hosts, self.groups, limit, str(self.path))

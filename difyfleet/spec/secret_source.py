@@ -1,27 +1,71 @@
-"""Where a secret comes from: `{env: NAME}`, `{file: PATH}`, `{command: ...}` or `generate`."""
+"""Where a secret comes from: `{env: NAME}`, `{file: PATH}`, `{command: [...]}` or `{generate: true}`.
+
+A secret's value is never written into an inventory, so there is no form for it.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, PrivateAttr, Tag, ValidationInfo, field_validator
+
+from difyfleet.spec.local_files import LoadContext, located, readable_by_others
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a source was declared.
+
+    Args:
+        where: file:line:col.
+        path: key path as written, `hosts.llm.dify.secrets.db_password`.
+        field: the field it fills, `dify.secrets.db_password`; decides which characters the value may hold.
+    """
+
+    where: str
+    path: str
+    field: str
 
 
 class _Source(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    _place: Place | None = PrivateAttr(None)
+
+    @property
+    def place(self) -> Place | None:
+        """Set by the loader; None for a source made in Python."""
+        return self._place
+
+    def declared_at(self, place: Place) -> None:
+        self._place = place
+
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())
+
 
 class FromEnv(_Source):
     """Read from an environment variable of the controller."""
 
-    env: str = Field(..., description="Variable name.")
+    env: Annotated[str, Field(min_length=1)] = Field(..., description="Variable name.")
 
 
 class FromFile(_Source):
     """Read from a file on the controller; one trailing newline is dropped. The file must not be readable by others."""
 
     file: Path = Field(..., description="Path, relative to the inventory file.")
+
+    @field_validator("file", mode="after")
+    @classmethod
+    def _is_private(cls, value: Path, info: ValidationInfo) -> Path:
+        path: Path = located(value, info.context)
+        if isinstance(info.context, LoadContext):
+            reason = readable_by_others(path)
+            if reason:
+                raise ValueError(reason)
+        return path
 
 
 class FromCommand(_Source):
@@ -36,4 +80,23 @@ class Generate(_Source):
     generate: Literal[True] = Field(..., description="Always true.")
 
 
-SecretSource = FromEnv | FromFile | FromCommand | Generate
+_MEMBERS: dict[str, type[_Source]] = {"env": FromEnv, "file": FromFile, "command": FromCommand, "generate": Generate}
+
+
+def _form(value: Any) -> str | None:
+    """The tag of the form that was written, for one clear error instead of four."""
+    if isinstance(value, _Source):
+        return next((f"<{key}>" for key, member in _MEMBERS.items() if isinstance(value, member)), None)
+    if isinstance(value, dict):
+        known = [key for key in _MEMBERS if key in value]
+        return f"<{known[0]}>" if known else None
+    return None
+
+
+SecretSource = Annotated[
+    Annotated[FromEnv, Tag("<env>")]
+    | Annotated[FromFile, Tag("<file>")]
+    | Annotated[FromCommand, Tag("<command>")]
+    | Annotated[Generate, Tag("<generate>")],
+    Discriminator(_form, custom_error_type="secret_source", custom_error_message="not a secret source"),
+]

@@ -1,0 +1,40 @@
+# The two commands of the README are `make demo` and `make test`. Both install what they need.
+
+SHELL := /bin/bash
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+KIND ?= container
+PYTEST_ARGS ?=
+
+.PHONY: demo test lint unit lab-test vm-test docs clean venv
+
+venv: $(VENV)/.ready
+
+# python3-venv is a package of its own on Debian and Ubuntu
+$(VENV)/.ready: pyproject.toml
+	@python3 -c 'import ensurepip, venv' 2>/dev/null || { apt-get update -q && apt-get install -qy python3-venv; } || dnf install -y python3
+	python3 -m venv $(VENV)
+	$(PYTHON) -m pip install -q --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+demo: venv
+	$(PYTHON) -m lab demo --kind $(KIND)
+
+test: lint unit lab-test
+
+lint: venv
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+unit: venv
+	$(PYTHON) -m pytest -q tests/unit tests/contract $(PYTEST_ARGS)
+
+lab-test: venv
+	$(PYTHON) -m pytest -q tests/lab $(PYTEST_ARGS)
+
+docs: venv
+	$(PYTHON) -m difyfleet.spec.reference docs/reference
+
+clean:
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
