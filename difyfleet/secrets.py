@@ -37,7 +37,9 @@ class Secret:
         return MASK
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and _random.compare_digest(self._value.encode(), other._value.encode())
+        return isinstance(other, Secret) and _random.compare_digest(
+            self._value.encode(), other._value.encode()
+        )
 
     def __hash__(self) -> int:
         return hash(self._value)

@@ -21,13 +21,23 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 _inventory = click.argument("inventory", type=click.Path(path_type=Path))
-_limit = click.option("--limit", metavar="HOSTS", help="Only these hosts or groups (comma separated, * and ? allowed).")
+_limit = click.option(
+    "--limit", metavar="HOSTS", help="Only these hosts or groups (comma separated, * and ? allowed)."
+)
 _json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
 _verbose = click.option("-v", "--verbose", is_flag=True, help="Show every check and skipped operation.")
-_role = click.option("--role", "roles", multiple=True, metavar="ROLE", help="Only this role (repeatable). The preflight always runs.")
+_role = click.option(
+    "--role",
+    "roles",
+    multiple=True,
+    metavar="ROLE",
+    help="Only this role (repeatable). The preflight always runs.",
+)
 
 
-def _selected(inventory: Path, limit: str | None, console: Console) -> tuple[Environment, tuple[HostSpec, ...]]:
+def _selected(
+    inventory: Path, limit: str | None, console: Console
+) -> tuple[Environment, tuple[HostSpec, ...]]:
     from difyfleet.spec.loader import load
 
     environment = load(inventory)
@@ -47,7 +57,9 @@ def _check_roles(roles: tuple[str, ...]) -> None:
 
     from difyfleet.paths import stack_root
 
-    known = sorted(path.stem for path in (stack_root() / "roles").glob("*.py") if not path.stem.startswith("_"))
+    known = sorted(
+        path.stem for path in (stack_root() / "roles").glob("*.py") if not path.stem.startswith("_")
+    )
     for role in roles:
         if role not in known:
             close = difflib.get_close_matches(role, known, n=1)
@@ -122,14 +134,18 @@ def plan(inventory: Path, limit: str | None, roles: tuple[str, ...], as_json: bo
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_json
 @_verbose
-def apply(inventory: Path, limit: str | None, roles: tuple[str, ...], yes: bool, as_json: bool, verbose: bool) -> int:
+def apply(
+    inventory: Path, limit: str | None, roles: tuple[str, ...], yes: bool, as_json: bool, verbose: bool
+) -> int:
     """Make the hosts as declared, then check that they are. Succeeds only if every check holds."""
     from difyfleet.cli.watch import watching
 
     _check_roles(roles)
     console = _console()
     if not yes and not sys.stdin.isatty():
-        raise click.UsageError("apply asks before it changes anything and there is no terminal to ask on: add --yes")
+        raise click.UsageError(
+            "apply asks before it changes anything and there is no terminal to ask on: add --yes"
+        )
     _, hosts = _selected(inventory, limit, console)
     from difyfleet.fleet import verbs
     from difyfleet.report import terminal
@@ -153,10 +169,17 @@ def apply(inventory: Path, limit: str | None, roles: tuple[str, ...], yes: bool,
 @_limit
 @_role
 @_json
-@click.option("--junit", type=click.Path(path_type=Path), help="Also write the checks as JUnit XML to this file.")
+@click.option(
+    "--junit", type=click.Path(path_type=Path), help="Also write the checks as JUnit XML to this file."
+)
 @_verbose
 def verify(
-    inventory: Path, limit: str | None, roles: tuple[str, ...], as_json: bool, junit: Path | None, verbose: bool
+    inventory: Path,
+    limit: str | None,
+    roles: tuple[str, ...],
+    as_json: bool,
+    junit: Path | None,
+    verbose: bool,
 ) -> int:
     """Run every role's checks against the hosts. Changes nothing. Exit 5 if one does not hold."""
     from difyfleet.cli.watch import watching

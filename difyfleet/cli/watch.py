@@ -19,7 +19,9 @@ class Watch:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._busy: dict[str, str] = {}
-        self._live = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
+        self._live = (
+            Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
+        )
         self._printed: dict[str, str] = {}
 
     def __enter__(self) -> Watch:
@@ -49,7 +51,9 @@ class Watch:
                 table.add_row(f"[bold]{name}[/]", busy)
             self._live.update(table)
         else:
-            step = text.split("%")[0].rstrip("0123456789. ")  # a percentage counting up is one line in a log, not a thousand
+            step = text.split("%")[0].rstrip(
+                "0123456789. "
+            )  # a percentage counting up is one line in a log, not a thousand
             if self._printed.get(host) != step:
                 self._printed[host] = step
                 self._console.print(f"{host}: {mask(text)}", highlight=False, markup=False)

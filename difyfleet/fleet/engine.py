@@ -35,7 +35,7 @@ from difyfleet.fleet.results import (
     OperationResult,
     RunResult,
 )
-from difyfleet.operations.base import notes
+from difyfleet.notes import notes
 from difyfleet.paths import deploy_file, stack_root
 from difyfleet.progress import report
 from difyfleet.remote import journal
@@ -92,7 +92,11 @@ class Engine:
         pyinfra_logger.handlers[:] = [self._said]
         pyinfra_logger.propagate = False
         self._contexts = contextlib.ExitStack()
-        for context, value in ((ctx_state, self.state), (ctx_config, self.state.config), (ctx_inventory, self._inventory)):
+        for context, value in (
+            (ctx_state, self.state),
+            (ctx_config, self.state.config),
+            (ctx_inventory, self._inventory),
+        ):
             self._contexts.enter_context(context.use(value))
         return self
 
@@ -127,7 +131,9 @@ class Engine:
         self.state.set_stage(StateStage.Prepare)
         self._each(list(self._alive), lambda host: self._run_deploy(host, stack.CONVERGE))
         for host in self._alive:
-            self.results[host.name].operations = [self._planned(host, op_hash) for op_hash in host.op_hash_order]
+            self.results[host.name].operations = [
+                self._planned(host, op_hash) for op_hash in host.op_hash_order
+            ]
 
     def execute(self) -> None:
         """Execute what was prepared, each host at its own pace. A failed operation ends its host's run only."""
@@ -176,7 +182,10 @@ class Engine:
                     self._fail(host, self._words(host) or str(error))
                 except Exception as error:  # noqa: BLE001 - one host's trouble must not end the others
                     last = traceback.extract_tb(error.__traceback__)[-1]
-                    self._fail(host, f"{type(error).__name__}: {error} ({last.name}, line {last.lineno} of {last.filename})")
+                    self._fail(
+                        host,
+                        f"{type(error).__name__}: {error} ({last.name}, line {last.lineno} of {last.filename})",
+                    )
 
         pool = gevent.pool.Pool(self.state.config.PARALLEL)
         gevent.joinall([pool.spawn(guarded, host) for host in hosts])
@@ -227,7 +236,9 @@ class Engine:
         if not succeeded:
             operation.state = FAILED
             output = meta.stderr if meta.is_complete() else ""
-            operation.error = mask(book.error or output or self._words(host) or "the command failed without a word")
+            operation.error = mask(
+                book.error or output or self._words(host) or "the command failed without a word"
+            )
         else:
             operation.state = CHANGED if meta.did_change() else UNCHANGED
 
@@ -238,7 +249,9 @@ class Engine:
         if name is None:  # an operation of pyinfra's own
             role, _, name = next(iter(self.state.op_meta[op_hash].names)).rpartition(" | ")
         state = WOULD_CHANGE if meta._maybe_is_change else UNCHANGED
-        return OperationResult(role or "", name, state, _joined(book.changes), why=[mask(c.why) for c in book.changes])
+        return OperationResult(
+            role or "", name, state, _joined(book.changes), why=[mask(c.why) for c in book.changes]
+        )
 
     def _words(self, host: Any) -> str:
         return mask("\n".join(self._said.lines.get(host.name, [])))

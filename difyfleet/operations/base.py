@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
 from typing import Any, ParamSpec
 
 from pyinfra import host, state
@@ -17,40 +16,16 @@ from pyinfra.api import FunctionCommand, StringCommand
 from pyinfra.api import operation as pyinfra_operation
 
 from difyfleet.errors import HostError
+from difyfleet.notes import Change, OpNotes, notes
+
+__all__ = ["Change", "call", "operation", "shell"]
 
 P = ParamSpec("P")
 
 
-@dataclass(frozen=True)
-class Change:
-    """Why an operation is going to change something.
-
-    Args:
-        why: one line, names the thing and both values (`ollama: stopped, wanted running`); never a secret.
-        diff: a masked unified diff, where the thing is a text.
-    """
-
-    why: str
-    diff: str | None = None
-
-
-@dataclass
-class OpNotes:
-    """What one operation said on one host, kept for the report."""
-
-    changes: list[Change]
-    error: str | None = None
-    role: str | None = None
-    name: str | None = None
-
-
-def notes(on: Any, op_hash: str) -> OpNotes:
-    """The notes of operation `op_hash` on a host; empty ones are made at first use."""
-    book: dict[str, OpNotes] = on.connector_data.setdefault("difyfleet.notes", {})
-    return book.setdefault(op_hash, OpNotes([]))
-
-
-def shell(*bits: Any, stdin: str | None = None, timeout: int | None = None, mask_as: str | None = None) -> StringCommand:
+def shell(
+    *bits: Any, stdin: str | None = None, timeout: int | None = None, mask_as: str | None = None
+) -> StringCommand:
     """A shell command as pyinfra wants it. Bits are joined by blanks: quote what is not a literal (QuoteString, shlex.quote).
 
     Args:

@@ -23,7 +23,9 @@ from difyfleet.remote import journal
 from difyfleet.secrets import Secret
 
 READ_TIMEOUT = 120  # seconds a fact may take; a hanging docker daemon must not hang the run
-CHANGE_TIMEOUT = 1800  # seconds a change may take unless it says otherwise; pulls are not changes, they are polled
+CHANGE_TIMEOUT = (
+    1800  # seconds a change may take unless it says otherwise; pulls are not changes, they are polled
+)
 _CHUNK = 1 << 18  # paramiko's sendall copies the rest of the buffer for every packet, so it is fed in pieces
 
 _local = threading.local()  # greenlet-local once gevent has patched threading
@@ -120,7 +122,9 @@ class DoorConnector(SSHConnector):
         """
         kind = journal.READ if is_reading() else journal.CHANGE
         arguments.pop("_get_pty", None)
-        timeout = arguments.pop("_timeout", None) or (READ_TIMEOUT if kind == journal.READ else CHANGE_TIMEOUT)
+        timeout = arguments.pop("_timeout", None) or (
+            READ_TIMEOUT if kind == journal.READ else CHANGE_TIMEOUT
+        )
         stdin = arguments.pop("_stdin", None) or ""
         accepted = arguments.pop("_success_exit_codes", None) or [0]
         if not isinstance(stdin, str):
@@ -139,8 +143,12 @@ class DoorConnector(SSHConnector):
             stdin = self.sudo_password.reveal() + "\n" + stdin
         logger.debug("%s on %s: %s", kind, self.host.name, unix_command)
         status, output = self._exec(line, stdin, timeout)
-        if status != 0 and any(text.strip() == "sudo: a password is required" for text in output.stderr_lines):
-            raise SSHException("sudo asks for a password: set ssh.sudo_password in the inventory, or NOPASSWD in sudoers")
+        if status != 0 and any(
+            text.strip() == "sudo: a password is required" for text in output.stderr_lines
+        ):
+            raise SSHException(
+                "sudo asks for a password: set ssh.sudo_password in the inventory, or NOPASSWD in sudoers"
+            )
         return status in accepted, output
 
     def _exec(self, line: str, stdin: str, timeout: int) -> tuple[int, CommandOutput]:
@@ -154,7 +162,9 @@ class DoorConnector(SSHConnector):
             for start in range(0, len(data), _CHUNK):
                 channel.sendall(bytes(data[start : start + _CHUNK]))
             channel.shutdown_write()
-            output = read_output_buffers(stdout_file, stderr_file, timeout=timeout, print_output=False, print_prefix="")
+            output = read_output_buffers(
+                stdout_file, stderr_file, timeout=timeout, print_output=False, print_prefix=""
+            )
             return channel.recv_exit_status(), output
         except TimeoutError:
             channel.close()
@@ -163,7 +173,9 @@ class DoorConnector(SSHConnector):
             if channel.closed and not channel.exit_status_ready():
                 raise SSHException(f"the connection to {self.host.name} broke: {error}") from error
             # the command ended without reading all of its input: its own exit status and words say why
-            output = read_output_buffers(stdout_file, stderr_file, timeout=timeout, print_output=False, print_prefix="")
+            output = read_output_buffers(
+                stdout_file, stderr_file, timeout=timeout, print_output=False, print_prefix=""
+            )
             return channel.recv_exit_status(), output
         finally:
             stdin_file.close()
@@ -177,7 +189,9 @@ class DoorConnector(SSHConnector):
 
     def put_file(self, *args: Any, **kwargs: Any) -> bool:
         """pyinfra's SFTP upload, journalled as a change. Our own files go through operations.files.put instead."""
-        journal.current().write(self.host.name, journal.CHANGE, "sftp", f"put {args[1] if len(args) > 1 else ''}")
+        journal.current().write(
+            self.host.name, journal.CHANGE, "sftp", f"put {args[1] if len(args) > 1 else ''}"
+        )
         return bool(super().put_file(*args, **kwargs))
 
     def disconnect(self) -> None:

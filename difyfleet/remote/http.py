@@ -99,9 +99,7 @@ class _Connection(HTTPConnection):
         door = type(self).door
         target = f"/dev/tcp/{self.host}/{self.port}"
         # whichever side ends first ends the pipe; fd 4 because bash gives background jobs /dev/null as stdin
-        script = (
-            f"exec 3<>{target} || exit 7; exec 4<&0; cat <&4 >&3 & w=$!; cat <&3 & r=$!; wait -n; kill $w $r 2>/dev/null"
-        )
+        script = f"exec 3<>{target} || exit 7; exec 4<&0; cat <&4 >&3 & w=$!; cat <&3 & r=$!; wait -n; kill $w $r 2>/dev/null"
         journal.current().write(door.host.name, journal.READ, "exec", f"pipe to {target}")
         try:
             channel = door.client.get_transport().open_session(timeout=30)
@@ -138,7 +136,9 @@ class ExecTunnelAdapter(HTTPAdapter):
         try:
             return super().send(request, *args, **kwargs)
         except requests.ConnectionError as error:
-            raise requests.ConnectionError(f"{self._door.host.name}: no answer from {where} ({error})", request=request) from error
+            raise requests.ConnectionError(
+                f"{self._door.host.name}: no answer from {where} ({error})", request=request
+            ) from error
 
 
 def session(host: Any) -> requests.Session:

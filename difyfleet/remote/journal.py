@@ -36,7 +36,14 @@ class Journal:
             what: the command or request, secrets masked here once more.
             operation: the operation it belongs to, if any.
         """
-        entry = {"at": round(time.time(), 3), "host": host, "kind": kind, "via": via, "what": mask(what), "operation": operation}
+        entry = {
+            "at": round(time.time(), 3),
+            "host": host,
+            "kind": kind,
+            "via": via,
+            "what": mask(what),
+            "operation": operation,
+        }
         self._file.write(json.dumps(entry, ensure_ascii=False) + "\n")
 
     def entries(self) -> Iterator[dict[str, Any]]:

@@ -33,7 +33,11 @@ def send(host: Any, source: Path, target: str, *, mode: str = "0644") -> None:
     journal.current().write(host.name, journal.CHANGE, "exec", f"upload {source.name} to {target}")
     temp = shlex.quote(f"{target}.difyfleet-new")
     script = f"umask 077; cat > {temp} && sha256sum < {temp} && chmod {mode} {temp}"
-    sudo = "" if not host.data.get("_sudo") else ("sudo -H -k -S -p '' " if door.sudo_password else "sudo -H -n ")
+    sudo = (
+        ""
+        if not host.data.get("_sudo")
+        else ("sudo -H -k -S -p '' " if door.sudo_password else "sudo -H -n ")
+    )
     channel = door.client.get_transport().open_session(timeout=30)
     channel.settimeout(120)
     channel.exec_command(f"{sudo}sh -c {shlex.quote(script)}")
@@ -50,7 +54,11 @@ def send(host: Any, source: Path, target: str, *, mode: str = "0644") -> None:
     status = channel.recv_exit_status()
     text = answer.decode() if isinstance(answer, bytes) else answer
     if status != 0 or text.split()[:1] != [sha256_of(source)]:
-        raise HostError(f"upload of {source.name} broke (exit {status})", where=f"{host.name}:{target}", hint="run apply again")
+        raise HostError(
+            f"upload of {source.name} broke (exit {status})",
+            where=f"{host.name}:{target}",
+            hint="run apply again",
+        )
     ok, output = host.run_shell_command(_rename(temp, target), _sudo=bool(sudo))
     if not ok:
         raise HostError(f"could not rename the upload: {output.stderr}", where=f"{host.name}:{target}")

@@ -22,7 +22,9 @@ def show_status(result: RunResult, urls: Mapping[str, Sequence[str]], console: C
         table.add_column(heading, overflow="fold")
     for host in result.hosts:
         if host.error:
-            table.add_row(escape(host.name), "", "[red]unreachable[/]", "", escape(host.error.splitlines()[0]))
+            table.add_row(
+                escape(host.name), "", "[red]unreachable[/]", "", escape(host.error.splitlines()[0])
+            )
         for role in dict.fromkeys(check.role for check in host.checks):
             checks = [check for check in host.checks if check.role == role]
             bad = [check for check in checks if not check.ok and not check.warn_only]

@@ -8,7 +8,12 @@ from rich.table import Table
 
 from difyfleet.fleet.results import CHANGED, FAILED, SKIPPED, UNCHANGED, WOULD_CHANGE, HostResult, RunResult
 
-_MARKS = {CHANGED: "[yellow]changed[/]", WOULD_CHANGE: "[yellow]would change[/]", FAILED: "[red]failed[/]", SKIPPED: "[dim]skipped[/]"}
+_MARKS = {
+    CHANGED: "[yellow]changed[/]",
+    WOULD_CHANGE: "[yellow]would change[/]",
+    FAILED: "[red]failed[/]",
+    SKIPPED: "[dim]skipped[/]",
+}
 
 
 def show(result: RunResult, console: Console, *, verbose: bool = False) -> None:
@@ -17,7 +22,9 @@ def show(result: RunResult, console: Console, *, verbose: bool = False) -> None:
         _operations(host, console, verbose)
         _checks(host, console, verbose)
         if host.error:
-            console.print(f"[red bold]{escape(host.name)}: error[/]\n{escape(_indent(host.error))}", highlight=False)
+            console.print(
+                f"[red bold]{escape(host.name)}: error[/]\n{escape(_indent(host.error))}", highlight=False
+            )
     _summary(result, console)
 
 
@@ -49,7 +56,9 @@ def _checks(host: HostResult, console: Console, verbose: bool) -> None:
             table.add_column(heading, overflow="fold")
         for check in shown:
             mark = "[green]ok[/]" if check.ok else "[yellow]warn[/]" if check.warn_only else "[red]FAIL[/]"
-            evidence = check.evidence if check.ok or not check.hint else f"{check.evidence}\nnext: {check.hint}"
+            evidence = (
+                check.evidence if check.ok or not check.hint else f"{check.evidence}\nnext: {check.hint}"
+            )
             table.add_row(mark, escape(check.role), escape(check.name), escape(evidence))
         console.print(table)
 

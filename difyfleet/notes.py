@@ -1,0 +1,35 @@
+"""What operations say about themselves: why they change something, and how they failed. The plan's words and the report's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Change:
+    """Why an operation is going to change something.
+
+    Args:
+        why: one line, names the thing and both values (`ollama: stopped, wanted running`); never a secret.
+        diff: a masked unified diff, where the thing is a text.
+    """
+
+    why: str
+    diff: str | None = None
+
+
+@dataclass
+class OpNotes:
+    """What one operation said on one host, kept for the report."""
+
+    changes: list[Change]
+    error: str | None = None
+    role: str | None = None
+    name: str | None = None
+
+
+def notes(on: Any, op_hash: str) -> OpNotes:
+    """The notes of operation `op_hash` on a host; empty ones are made at first use."""
+    book: dict[str, OpNotes] = on.connector_data.setdefault("difyfleet.notes", {})
+    return book.setdefault(op_hash, OpNotes([]))
