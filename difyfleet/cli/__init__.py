@@ -87,7 +87,7 @@ def run(argv: list[str] | None = None) -> int:
         return Exit.ERROR
     except BrokenPipeError:
         return Exit.ERROR
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - told apart below; what is not ours is raised again
         return _failed(error)
 
 

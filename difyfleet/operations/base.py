@@ -23,9 +23,7 @@ __all__ = ["Change", "call", "operation", "shell"]
 P = ParamSpec("P")
 
 
-def shell(
-    *bits: Any, stdin: str | None = None, timeout: int | None = None, mask_as: str | None = None
-) -> StringCommand:
+def shell(*bits: Any, stdin: str | None = None, timeout: int | None = None) -> StringCommand:
     """A shell command as pyinfra wants it. Bits are joined by blanks: quote what is not a literal (QuoteString, shlex.quote).
 
     Args:

@@ -14,7 +14,8 @@ from difyfleet.secrets import MASK, Secret, generate, mask
 
 
 @pytest.mark.parametrize(
-    "show", [str, repr, "{}".format, "{!r}".format, lambda s: f"{s:>20}", lambda s: "%s" % s]
+    "show",
+    [str, repr, "{}".format, "{!r}".format, lambda s: f"{s:>20}", lambda s: "%s" % s],  # noqa: UP031
 )
 def test_no_way_of_printing_shows_it(show) -> None:
     assert "hunter2-canary" not in show(Secret("hunter2-canary"))
