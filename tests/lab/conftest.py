@@ -49,7 +49,12 @@ class Outcome:
 def lab(*arguments: str, timeout: int = 1800, check: bool = True) -> subprocess.CompletedProcess[str]:
     """`python -m lab ...`"""
     return subprocess.run(
-        [sys.executable, "-m", "lab", *arguments], cwd=ROOT, timeout=timeout, check=check, capture_output=True, text=True
+        [sys.executable, "-m", "lab", *arguments],
+        cwd=ROOT,
+        timeout=timeout,
+        check=check,
+        capture_output=True,
+        text=True,
     )
 
 
@@ -72,7 +77,11 @@ class LabHost:
         base["ssh"] = {"config": str(LAB / "ssh_config"), "known_hosts": str(LAB / "known_hosts")}
         base["docker"]["bundle"]["sha256sums"] = str(LAB / "SHA256SUMS")
         for key, value in sections.items():
-            base[key] = {**base.get(key, {}), **value} if isinstance(value, dict) and isinstance(base.get(key), dict) else value
+            base[key] = (
+                {**base.get(key, {}), **value}
+                if isinstance(value, dict) and isinstance(base.get(key), dict)
+                else value
+            )
         self.inventory.write_text(yaml.safe_dump(base, allow_unicode=True, sort_keys=False))
         return self.inventory
 
@@ -108,7 +117,9 @@ class LabHost:
             check=False,
         )
         if check and done.returncode != 0:
-            raise AssertionError(f"{script!r} on {self.name}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+            raise AssertionError(
+                f"{script!r} on {self.name}: exit {done.returncode}\n{done.stdout}{done.stderr}"
+            )
         return done.stdout
 
     def changing_commands(self) -> list[dict[str, Any]]:
