@@ -172,6 +172,13 @@ def apply(
 @click.option(
     "--junit", type=click.Path(path_type=Path), help="Also write the checks as JUnit XML to this file."
 )
+@click.option(
+    "--wait",
+    type=float,
+    default=0,
+    metavar="SECONDS",
+    help="Go on trying until all checks hold, at most so long.",
+)
 @_verbose
 def verify(
     inventory: Path,
@@ -179,6 +186,7 @@ def verify(
     roles: tuple[str, ...],
     as_json: bool,
     junit: Path | None,
+    wait: float,
     verbose: bool,
 ) -> int:
     """Run every role's checks against the hosts. Changes nothing. Exit 5 if one does not hold."""
@@ -190,12 +198,12 @@ def verify(
     from difyfleet.fleet import verbs
 
     with watching(console, quiet=as_json):
-        result = verbs.verify(hosts, roles=roles)
+        result = verbs.verify(hosts, roles=roles, wait=wait)
     if junit:
         from difyfleet.report.junit import render
 
         junit.write_text(render(result))
-    _show(result, console, as_json, verbose=True if not as_json and verbose else verbose)
+    _show(result, console, as_json, verbose)
     return verbs.exit_code(result)
 
 

@@ -11,6 +11,9 @@ from difyfleet.fleet.results import CHANGED, FAILED, SKIPPED, WOULD_CHANGE, RunR
 from difyfleet.spec.models import HostSpec
 
 
+_PAUSE = 3.0  # seconds between two tries of verify --wait
+
+
 def plan(hosts: Iterable[HostSpec], *, roles: Iterable[str] = ()) -> RunResult:
     """What an apply would change; changes nothing."""
     started = time.monotonic()
@@ -40,12 +43,21 @@ def apply(
         return run.result("apply", started)
 
 
-def verify(hosts: Iterable[HostSpec], *, roles: Iterable[str] = ()) -> RunResult:
-    """All roles' checks; changes nothing."""
+def verify(hosts: Iterable[HostSpec], *, roles: Iterable[str] = (), wait: float = 0) -> RunResult:
+    """All roles' checks; changes nothing.
+
+    Args:
+        wait: seconds to go on trying until every host is reachable and every check holds (after a reboot, say).
+    """
     started = time.monotonic()
-    with engine(hosts, roles=roles) as run:
-        run.check()
-        return run.result("verify", started)
+    hosts = list(hosts)
+    while True:
+        with engine(hosts, roles=roles) as run:
+            run.check()
+            result = run.result("verify", started)
+        if exit_code(result) == Exit.OK or time.monotonic() - started + _PAUSE > wait:
+            return result
+        time.sleep(_PAUSE)
 
 
 def exit_code(result: RunResult) -> Exit:

@@ -148,7 +148,7 @@ def stack_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabHost]:
     lab("down", host.name, check=False)
 
 
-@pytest.fixture()
+@pytest.fixture
 def bare_host(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[LabHost]:
     """A fresh, empty host."""
     host = make_host("t-bare", tmp_path)
