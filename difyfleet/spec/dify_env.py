@@ -28,19 +28,36 @@ MEGABYTES = Kind("a whole number of MB without a unit", re.compile(r"\d+"))
 SECONDS = Kind("a whole number of seconds without a unit", re.compile(r"\d+"))
 FLOAT = Kind("a number", re.compile(r"-?\d+(\.\d+)?"))
 BOOLEAN = Kind("true or false", re.compile(r"true|false"))
-ORIGIN = Kind("an origin such as https://dify.example.com (no path) or empty", re.compile(r"|https?://[^\s/?#@]+"))
+ORIGIN = Kind(
+    "an origin such as https://dify.example.com (no path) or empty", re.compile(r"|https?://[^\s/?#@]+")
+)
 URL = Kind("a URL or empty", re.compile(r"|https?://\S+"))
 MEMORY = Kind("a PostgreSQL size such as 128MB", re.compile(r"\d+(kB|MB|GB)"))
 
 
 def _one_of(*words: str) -> Kind:
-    return Kind(f"one of {', '.join(repr(word) for word in words)}", re.compile("|".join(map(re.escape, words))))
+    return Kind(
+        f"one of {', '.join(repr(word) for word in words)}", re.compile("|".join(map(re.escape, words)))
+    )
 
 
 def _each(kind: Kind, keys: str) -> Iterator[tuple[str, Kind]]:
     return ((key, kind) for key in keys.split())
 
 
+_FIXED_KEYS = """
+    MODE COMPOSE_PROFILES COMPOSE_PROJECT_NAME COMPOSE_FILE MIGRATION_ENABLED DIFY_BIND_ADDRESS DIFY_PORT
+    DB_TYPE DB_HOST DB_PORT DB_USERNAME DB_DATABASE PGUSER POSTGRES_USER POSTGRES_DB PGDATA
+    REDIS_HOST REDIS_PORT REDIS_USERNAME REDIS_DB REDIS_USE_SSL REDIS_USE_SENTINEL BROKER_USE_SSL CELERY_BACKEND
+    STORAGE_TYPE STORAGE_LOCAL_PATH VECTOR_STORE WEAVIATE_ENDPOINT WEAVIATE_PERSISTENCE_DATA_PATH
+    WEAVIATE_AUTHENTICATION_ANONYMOUS_ACCESS_ENABLED WEAVIATE_AUTHENTICATION_APIKEY_ENABLED
+    WEAVIATE_AUTHENTICATION_APIKEY_USERS WEAVIATE_AUTHORIZATION_ADMINLIST_ENABLED WEAVIATE_AUTHORIZATION_ADMINLIST_USERS
+    WEAVIATE_CLUSTER_HOSTNAME WEAVIATE_DEFAULT_VECTORIZER_MODULE
+    CODE_EXECUTION_ENDPOINT SANDBOX_PORT SANDBOX_HTTP_PROXY SANDBOX_HTTPS_PROXY
+    SSRF_PROXY_HTTP_URL SSRF_PROXY_HTTPS_URL SSRF_HTTP_PORT SSRF_REVERSE_PROXY_PORT SSRF_SANDBOX_HOST SSRF_COREDUMP_DIR
+    NGINX_PORT NGINX_SSL_PORT NGINX_SSL_PROTOCOLS NGINX_WORKER_PROCESSES NGINX_KEEPALIVE_TIMEOUT
+    NGINX_PROXY_READ_TIMEOUT NGINX_PROXY_SEND_TIMEOUT NGINX_ENABLE_CERTBOT_CHALLENGE
+"""
 _FIXED = "fixed by difyfleet's own compose project"
 
 # Keys that the template writes: key -> the field that sets it (or why it cannot be set).
@@ -66,19 +83,7 @@ MANAGED: dict[str, str] = {
     "NGINX_SSL_CERT_FILENAME": "dify.https.certificate",
     "NGINX_SSL_CERT_KEY_FILENAME": "dify.https.key",
     **dict.fromkeys(
-        """
-        MODE COMPOSE_PROFILES COMPOSE_PROJECT_NAME COMPOSE_FILE MIGRATION_ENABLED DIFY_BIND_ADDRESS DIFY_PORT
-        DB_TYPE DB_HOST DB_PORT DB_USERNAME DB_DATABASE PGUSER POSTGRES_USER POSTGRES_DB PGDATA
-        REDIS_HOST REDIS_PORT REDIS_USERNAME REDIS_DB REDIS_USE_SSL REDIS_USE_SENTINEL BROKER_USE_SSL CELERY_BACKEND
-        STORAGE_TYPE STORAGE_LOCAL_PATH VECTOR_STORE WEAVIATE_ENDPOINT WEAVIATE_PERSISTENCE_DATA_PATH
-        WEAVIATE_AUTHENTICATION_ANONYMOUS_ACCESS_ENABLED WEAVIATE_AUTHENTICATION_APIKEY_ENABLED
-        WEAVIATE_AUTHENTICATION_APIKEY_USERS WEAVIATE_AUTHORIZATION_ADMINLIST_ENABLED WEAVIATE_AUTHORIZATION_ADMINLIST_USERS
-        WEAVIATE_CLUSTER_HOSTNAME WEAVIATE_DEFAULT_VECTORIZER_MODULE
-        CODE_EXECUTION_ENDPOINT SANDBOX_PORT SANDBOX_HTTP_PROXY SANDBOX_HTTPS_PROXY
-        SSRF_PROXY_HTTP_URL SSRF_PROXY_HTTPS_URL SSRF_HTTP_PORT SSRF_REVERSE_PROXY_PORT SSRF_SANDBOX_HOST SSRF_COREDUMP_DIR
-        NGINX_PORT NGINX_SSL_PORT NGINX_SSL_PROTOCOLS NGINX_WORKER_PROCESSES NGINX_KEEPALIVE_TIMEOUT
-        NGINX_PROXY_READ_TIMEOUT NGINX_PROXY_SEND_TIMEOUT NGINX_ENABLE_CERTBOT_CHALLENGE
-        """.split(),
+        _FIXED_KEYS.split(),
         _FIXED,
     ),
 }
@@ -111,7 +116,9 @@ KNOWN: dict[str, Kind] = dict(
         ),
         *_each(INTEGER, "CODE_MAX_NUMBER CODE_MIN_NUMBER"),
         # Empty is upstream's own default of these: the image then decides.
-        *_each(Kind("a whole number or empty", re.compile(r"\d*")), "SERVER_WORKER_AMOUNT CELERY_WORKER_AMOUNT"),
+        *_each(
+            Kind("a whole number or empty", re.compile(r"\d*")), "SERVER_WORKER_AMOUNT CELERY_WORKER_AMOUNT"
+        ),
         *_each(
             FLOAT,
             """
@@ -128,7 +135,10 @@ KNOWN: dict[str, Kind] = dict(
         ),
         *_each(Kind("0 or 1", re.compile("0|1")), "NEXT_TELEMETRY_DISABLED"),
         *_each(ORIGIN, "CONSOLE_API_URL CONSOLE_WEB_URL SERVICE_API_URL APP_API_URL APP_WEB_URL FILES_URL"),
-        *_each(URL, "CHECK_UPDATE_URL UNSTRUCTURED_API_URL RESEND_API_URL OPENAI_API_BASE SENTRY_DSN API_SENTRY_DSN WEB_SENTRY_DSN"),
+        *_each(
+            URL,
+            "CHECK_UPDATE_URL UNSTRUCTURED_API_URL RESEND_API_URL OPENAI_API_BASE SENTRY_DSN API_SENTRY_DSN WEB_SENTRY_DSN",
+        ),
         *_each(
             MEMORY,
             "POSTGRES_SHARED_BUFFERS POSTGRES_WORK_MEM POSTGRES_MAINTENANCE_WORK_MEM POSTGRES_EFFECTIVE_CACHE_SIZE",
@@ -151,8 +161,8 @@ KNOWN: dict[str, Kind] = dict(
     ]
 )
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_SECRET_NAME = re.compile(r"(^|_)(KEY|PASSWORD|SECRET|TOKEN)$")
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SECRET = re.compile(r"(^|_)(KEY|PASSWORD|SECRET|TOKEN)$")
 
 
 def text(value: EnvValue) -> str:
@@ -164,7 +174,7 @@ def text(value: EnvValue) -> str:
 
 def holds_secret(key: str) -> bool:
     """Whether a key's value must not be shown (its name ends in KEY, PASSWORD, SECRET or TOKEN)."""
-    return bool(_SECRET_NAME.search(key)) and KNOWN.get(key) is not BOOLEAN
+    return bool(_SECRET.search(key)) and KNOWN.get(key) is not BOOLEAN
 
 
 def problem(key: str, value: EnvValue) -> str | None:
@@ -172,7 +182,7 @@ def problem(key: str, value: EnvValue) -> str | None:
 
     The value of a key that holds a secret is never part of the text.
     """
-    if not _NAME.fullmatch(key):
+    if not NAME.fullmatch(key):
         return "is not a name for an environment variable (letters, digits and _)"
     written = text(value)
     if key in MANAGED:
@@ -184,7 +194,11 @@ def problem(key: str, value: EnvValue) -> str | None:
     if kind is None or kind.pattern.fullmatch(written):
         return None
     shown = "" if holds_secret(key) else f", not {written!r}"
-    why = "; Dify would not start with it" if kind in (COUNT, INTEGER, MEGABYTES, SECONDS, FLOAT, BOOLEAN) else ""
+    why = (
+        "; Dify would not start with it"
+        if kind in (COUNT, INTEGER, MEGABYTES, SECONDS, FLOAT, BOOLEAN)
+        else ""
+    )
     return f"should be {kind.word}{shown}{why}"
 
 
@@ -195,7 +209,11 @@ def _managed(key: str, written: str) -> str:
     if target == "dify.upload_limit_mb":
         number = re.match(r"\d+", written)
         example = number.group() if number else "50"
-        because = "" if written.isdigit() else f"; {written!r} would keep api and worker from starting, the limit is a whole number of MB"
+        because = (
+            ""
+            if written.isdigit()
+            else f"; {written!r} would keep api and worker from starting, the limit is a whole number of MB"
+        )
         return f"is set by difyfleet: write `dify.upload_limit_mb: {example}` instead{because}"
     return f"is set by difyfleet: use {target} instead"
 

@@ -165,7 +165,7 @@ class Ollama(Section):
     memory_mib: Annotated[int, Field(ge=0)] = Field(0, description="Memory limit of the container in MiB; 0 = none.")
     env: dict[str, str] = Field(default_factory=dict, description="More environment variables of the container.")
     models: list[Model | str] = Field(
-        default_factory=lambda: list(defaults.MODELS), description="Models that must be there: names, or name and digest."
+        default_factory=lambda: list[Model | str](defaults.MODELS), description="Models that must be there: names, or name and digest."
     )
     remove_undeclared_models: bool = Field(False, description="Remove models that are not declared; by default they are only reported.")
     warm: bool = Field(True, description="Load each model once after it was pulled and have it answer.")

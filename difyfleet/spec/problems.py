@@ -44,10 +44,14 @@ class SpecErrors(SpecError):
     def __init__(self, errors: Iterable[SpecError]) -> None:
         self.errors = tuple(errors)
         many = len(self.errors) != 1
-        super().__init__(f"{len(self.errors)} error{'s' if many else ''} in the inventory; no host was contacted")
+        super().__init__(
+            f"{len(self.errors)} error{'s' if many else ''} in the inventory; no host was contacted"
+        )
 
     def __str__(self) -> str:
-        return "\n".join(f"{error.where}: {error.what}" if error.where else error.what for error in self.errors)
+        return "\n".join(
+            f"{error.where}: {error.what}" if error.where else error.what for error in self.errors
+        )
 
 
 class Problems:

@@ -9,7 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, PrivateAttr, Tag, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PrivateAttr,
+    Tag,
+    ValidationInfo,
+    field_validator,
+)
 
 from difyfleet.spec.local_files import LoadContext, located, readable_by_others
 
@@ -71,7 +80,9 @@ class FromFile(_Source):
 class FromCommand(_Source):
     """First line of a command's standard output, run on the controller without a shell (30 s at most)."""
 
-    command: Annotated[list[str], Field(min_length=1)] = Field(..., description="Argument list, e.g. [pass, show, dify].")
+    command: Annotated[list[str], Field(min_length=1)] = Field(
+        ..., description="Argument list, e.g. [pass, show, dify]."
+    )
 
 
 class Generate(_Source):
@@ -80,16 +91,21 @@ class Generate(_Source):
     generate: Literal[True] = Field(..., description="Always true.")
 
 
-_MEMBERS: dict[str, type[_Source]] = {"env": FromEnv, "file": FromFile, "command": FromCommand, "generate": Generate}
+MEMBERS: dict[str, type[_Source]] = {
+    "<env>": FromEnv,
+    "<file>": FromFile,
+    "<command>": FromCommand,
+    "<generate>": Generate,
+}
 
 
 def _form(value: Any) -> str | None:
     """The tag of the form that was written, for one clear error instead of four."""
     if isinstance(value, _Source):
-        return next((f"<{key}>" for key, member in _MEMBERS.items() if isinstance(value, member)), None)
+        return next((tag for tag, member in MEMBERS.items() if isinstance(value, member)), None)
     if isinstance(value, dict):
-        known = [key for key in _MEMBERS if key in value]
-        return f"<{known[0]}>" if known else None
+        known = [tag for tag in MEMBERS if tag[1:-1] in value]
+        return known[0] if known else None
     return None
 
 
