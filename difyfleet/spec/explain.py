@@ -29,7 +29,7 @@ _KIND_WORDS = {
 }
 
 # What a text must look like, for the patterns that the models use.
-_PATTERN_WORDS = {
+PATTERN_WORDS = {
     r"^/[^\s:]*$": "an absolute path on the host without blanks or colons",
     r"^[0-9a-f]{64}$": "64 hex digits in lower case (SHA-256)",
     r"^[0-9a-f]{12,64}$": "12 to 64 hex digits in lower case",
@@ -120,7 +120,7 @@ class _Found:
             )
         if self.type == "string_pattern_mismatch":
             pattern = str(self.context["pattern"])
-            return f"should be {_PATTERN_WORDS.get(pattern, f'text like {pattern}')}, not {shown}"
+            return f"should be {PATTERN_WORDS.get(pattern, f'text like {pattern}')}, not {shown}"
         if self.type in _LIMITS:
             words, key = _LIMITS[self.type]
             return f"should be {words} {self.context[key]}, not {shown}"

@@ -217,6 +217,10 @@ def check_variables(name: str, node: Node, problems: Problems) -> None:
             )
         if name == "dify" and not reason:
             _maybe_misspelt(key, entry, problems)
+            if key in ("DEBUG", "FLASK_DEBUG") and text == "true":
+                problems.warn(
+                    entry.at, entry.path, "shows Dify's inner workings to whoever meets an error page"
+                )
 
 
 def _maybe_misspelt(key: str, entry: Node, problems: Problems) -> None:
