@@ -134,3 +134,18 @@ class RpmEngineState(FactBase[RpmEngine]):
             keys=frozenset(line.strip().lower() for line in part.get("keys", []) if line.strip()),
             static="yes" in part.get("static", []),
         )
+
+
+class InstalledPackages(FactBase[dict[str, str]]):
+    """Which of these packages are installed, with version and release."""
+
+    def command(self, names: tuple[str, ...]) -> str:
+        listed = " ".join(map(shlex.quote, names))
+        return f"command -v rpm >/dev/null && LC_ALL=C rpm -q --qf '%{{NAME}}|%{{VERSION}}-%{{RELEASE}}\\n' {listed} 2>/dev/null | grep '|'; true"
+
+    @staticmethod
+    def default() -> dict[str, str]:
+        return {}
+
+    def process(self, output: Iterable[str]) -> dict[str, str]:
+        return dict(line.split("|", 1) for line in output if "|" in line)

@@ -1,0 +1,212 @@
+"""docker.service: its unit, and the one start, reload or restart that a run makes of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Generator
+from typing import Any
+
+from pyinfra import host
+
+from difyfleet.diffs import unified
+from difyfleet.errors import HostError
+from difyfleet.facts.docker import Docker as DockerFact
+from difyfleet.facts.docker import DockerService, IpForward
+from difyfleet.facts.files import PathState
+from difyfleet.operations import daemon_json, engine, rpm
+from difyfleet.operations.base import Change, call, operation, shell
+from difyfleet.operations.files import attribute_changes, put_command
+from difyfleet.operations.mirrors import entry
+from difyfleet.operations.onhost import execute
+from difyfleet.operations.render import render
+from difyfleet.operations.restart import clear, mark, roll_back
+from difyfleet.spec.models import Docker
+
+UNIT = "/etc/systemd/system/docker.service"
+SYSCTL = "/etc/sysctl.d/99-zz-difyfleet.conf"  # sorts after 99-sysctl.conf, openEuler's link to /etc/sysctl.conf
+_UP_SECONDS = 60
+
+
+def unit_text() -> str:
+    return render("docker/docker.service.j2")
+
+
+def unit_differences() -> list[str]:
+    """How the unit file differs from ours, in words."""
+    state = host.get_fact(PathState, path=UNIT)
+    if state is None:
+        return [f"{UNIT}: absent"]
+    if state.kind != "file":
+        return [f"{UNIT}: a {state.kind} (masked?), wanted difyfleet's unit"]
+    if state.text != unit_text():
+        return [f"{UNIT}: content differs"]
+    return attribute_changes(UNIT, state, mode="0644", owner="root", group="root")
+
+
+@operation
+def unit() -> Generator[Any, None, None]:
+    """docker.service, the same for both installation methods: it takes the place of the package's unit."""
+    for why in unit_differences():
+        state = host.get_fact(PathState, path=UNIT)
+        old = state.text if state is not None and state.kind == "file" else None
+        yield Change(why, unified(old, unit_text(), UNIT) if old != unit_text() else None)
+    if unit_differences():
+        reason = "true" if host.get_fact(DockerFact).load == "not-found" else mark(f"{UNIT} changed")
+        yield put_command(
+            UNIT, unit_text().encode(), mode="0644", owner="root", group="root", validate=reason, after="systemctl daemon-reload"
+        )
+    elif host.get_fact(DockerFact).need_reload:
+        yield Change("docker.service: changed on disk, systemd has not read it")
+        yield shell("systemctl daemon-reload")
+
+
+@operation
+def forwarding() -> Generator[Any, None, None]:
+    """net.ipv4.ip_forward = 1, now and after `sysctl --system`, `sysctl -p` and a boot.
+
+    dockerd switches it on when it starts, but openEuler's /etc/sysctl.conf holds a 0 that comes back with every `sysctl -p`, which
+    reads that file only. So the line there is turned, too.
+    """
+    wanted = render("docker/sysctl.conf.j2")
+    state, seen = host.get_fact(PathState, path=SYSCTL), host.get_fact(IpForward)
+    if state is None or state.text != wanted or attribute_changes(SYSCTL, state, mode="0644", owner="root", group="root"):
+        yield Change(f"{SYSCTL}: {'absent' if state is None else 'differs'}", unified(state.text if state else None, wanted, SYSCTL))
+        yield put_command(SYSCTL, wanted.encode(), mode="0644", owner="root", group="root")
+    if ("/etc/sysctl.conf", "0") in seen.lines:
+        yield Change("/etc/sysctl.conf: net.ipv4.ip_forward = 0, wanted 1")
+        pattern = r"s|^([[:space:]]*net[./]ipv4[./]ip_forward[[:space:]]*=[[:space:]]*)0[[:space:]]*$|\11|"
+        yield shell(f"sed -E -i --follow-symlinks '{pattern}' /etc/sysctl.conf")
+    if seen.value != "1":
+        yield Change(f"net.ipv4.ip_forward: {seen.value or 'unknown'} in the kernel, wanted 1")
+        yield shell("echo 1 > /proc/sys/net/ipv4/ip_forward")
+
+
+def restart_reasons(docker: Docker, images: tuple[str, ...], seen: DockerService) -> list[str]:
+    """Why the running daemon has to be restarted: marks left by changes, changes that a plan foresees, and what can be seen of it."""
+    reasons = list(seen.pending)
+    if not seen.running:
+        return reasons
+    if not reasons:
+        reasons += (engine if docker.method == "static" else rpm).restart_reasons(docker)
+        reasons += unit_differences()
+        decision = daemon_json.decide(docker, images)
+        reasons += [f"daemon.json: {', '.join(decision.restart)}"] if decision.restart else []
+    if seen.chains is False and _manages_chains(docker):
+        reasons.append("Docker's iptables chains are gone (firewalld or iptables was restarted after Docker)")
+    if seen.info is None and not reasons:
+        reasons.append("the daemon does not answer")
+    return reasons
+
+
+def _manages_chains(docker: Docker) -> bool:
+    return docker.daemon.get("iptables", True) is not False and docker.daemon.get("firewall-backend", "iptables") == "iptables"
+
+
+def reload_reasons(docker: Docker, images: tuple[str, ...], seen: DockerService) -> list[str]:
+    """Why the running daemon has to read daemon.json again: what it says of itself is not what the file has to say."""
+    if not seen.running or seen.info is None:
+        return []
+    decision, found = daemon_json.decide(docker, images), []
+    mirrors = tuple(entry(decision.new.get("registry-mirrors")))
+    if seen.info.mirrors != mirrors:
+        found.append(f"mirrors in force: {', '.join(seen.info.mirrors) or 'none'}; wanted: {', '.join(mirrors) or 'none'}")
+    if seen.info.live_restore != bool(decision.new.get("live-restore", False)):
+        found.append(f"live-restore in force: {json.dumps(seen.info.live_restore)}")
+    others = [key for key in decision.changed if key not in decision.restart and key not in ("registry-mirrors", "live-restore")]
+    if others:
+        found.append(f"daemon.json: {', '.join(others)}")
+    return found
+
+
+@operation
+def running(docker: Docker, images: tuple[str, ...]) -> Generator[Any, None, None]:
+    """Docker enabled at boot and running with the settings of daemon.json; at most one restart, a reload where that is enough.
+
+    Raises:
+        HostError: it does not come up (its own words), or the settings in force are not the file's.
+    """
+    seen = host.get_fact(DockerFact)
+    if seen.enabled != "enabled":
+        yield Change(f"docker.service: {seen.enabled or 'absent'} at boot, wanted enabled")
+        yield shell("systemctl enable docker.service")
+    if seen.socket_enabled or seen.socket_active:
+        yield Change("docker.socket: enabled, wanted off (docker.service has its own socket)")
+        yield shell("systemctl disable --now docker.socket")
+    if not seen.running:
+        state = f"{seen.active}, {seen.result}" if seen.result not in ("", "success") else seen.active
+        yield Change(f"docker.service: {'absent' if seen.load == 'not-found' else state}, wanted running")
+        yield call(start, "start")
+        yield call(settled, docker, images)
+        return
+    restart = restart_reasons(docker, images, seen)
+    reload = reload_reasons(docker, images, seen)
+    for why in restart:
+        yield Change(f"docker.service: restart ({why})")
+    if restart:
+        wish = bool(daemon_json.decide(docker, images).new.get("live-restore", False))
+        yield call(start, "restart", bool(seen.info and wish and not seen.info.live_restore))
+        yield call(settled, docker, images)
+        return
+    for why in reload:
+        yield Change(f"docker.service: reload ({why})")
+    if reload:
+        yield call(reload_daemon)
+        yield call(settled, docker, images)
+
+
+def start(on: Any, verb: str, live_restore_first: bool = False) -> None:
+    """Start or restart Docker, past systemd's start limit.
+
+    Args:
+        live_restore_first: reload before the restart, so that containers survive it: live-restore counts from a reload on.
+
+    Raises:
+        HostError: with dockerd's own words.
+    """
+    first = "systemctl reload docker.service; sleep 1; " if live_restore_first else ""
+    ok, _ = execute(on, f"{first}systemctl reset-failed docker.service 2>/dev/null; systemctl {verb} docker.service", timeout=180)
+    if ok:
+        return
+    _, words = execute(on, _JOURNAL + ">&2")
+    back, _ = execute(on, roll_back(), timeout=180)
+    raise HostError(
+        f"Docker does not {verb}: {daemon_json.mask_words(words)}"
+        + (". The previous daemon.json is back and Docker runs with it" if back else ""),
+        where="docker.service",
+        hint="correct the docker section of the inventory" if back else "look at: journalctl -u docker -n 50",
+    )
+
+
+_JOURNAL = (
+    "{ journalctl -u docker.service -o cat -n 200 --no-pager 2>/dev/null"
+    " | grep -E 'failed to start|level=(error|fatal)|unable to configure|unknown flag|conflict' | tail -n 4; } "
+)
+
+
+def reload_daemon(on: Any) -> None:
+    """SIGHUP. systemctl exits 0 even when dockerd refuses the file, so settled() looks at the result."""
+    ok, words = execute(on, "systemctl reload docker.service", timeout=60)
+    if not ok:
+        raise HostError(f"reload failed: {words}", where="docker.service", hint="journalctl -u docker -n 50")
+
+
+def settled(on: Any, docker: Docker, images: tuple[str, ...]) -> None:
+    """Wait until the daemon answers with the settings of daemon.json in force.
+
+    Raises:
+        HostError: after 60 s it still does not.
+    """
+    deadline = time.monotonic() + _UP_SECONDS
+    while True:
+        seen = on.get_fact(DockerFact)
+        why = ["the daemon does not answer"] if seen.info is None else reload_reasons(docker, images, seen)
+        if not why:
+            execute(on, clear())
+            return
+        if time.monotonic() > deadline:
+            _, words = execute(on, _JOURNAL + ">&2")
+            raise HostError(
+                f"{'; '.join(why)}. {daemon_json.mask_words(words)}", where="docker.service", hint="journalctl -u docker -n 50"
+            )
+        time.sleep(0.5)
