@@ -26,7 +26,12 @@ def container_checks(project: compose.Project, service: str, published: str) -> 
     health = (container.health or container.status) if container else "absent"
     yield Check(f"container {name}: healthy", health == "healthy", health, f"docker logs --tail 100 {name}")
     policy = container.restart_policy if container else "absent"
-    yield Check(f"container {name}: starts with the host", policy == "always", f"restart policy {policy}", "difyfleet apply")
+    yield Check(
+        f"container {name}: starts with the host",
+        policy == "always",
+        f"restart policy {policy}",
+        "difyfleet apply",
+    )
     ports = container.published if container else ()
     yield Check(
         f"container {name}: published only where declared",

@@ -48,7 +48,9 @@ def converge(spec: HostSpec) -> None:
             name=f"model {model.name}",
         )
     if ollama.remove_undeclared_models:
-        models.only_declared(tuple(model.name for model in ollama.declared()), ollama.data_dir, name="no other models")
+        models.only_declared(
+            tuple(model.name for model in ollama.declared()), ollama.data_dir, name="no other models"
+        )
 
 
 def compose_project(spec: HostSpec) -> compose.Project:
@@ -98,16 +100,25 @@ def version_check(client: OllamaClient, image: str) -> Check:
     try:
         version = client.wait(10.0)
     except OllamaError as error:
-        return Check("server: answers with the pinned version", False, str(error), "docker logs --tail 100 ollama")
+        return Check(
+            "server: answers with the pinned version", False, str(error), "docker logs --tail 100 ollama"
+        )
     matches = version == pinned or not pinned[:1].isdigit()
-    return Check("server: answers with the pinned version", matches, f"version {version}, image tag {tag}", "difyfleet apply --role images")
+    return Check(
+        "server: answers with the pinned version",
+        matches,
+        f"version {version}, image tag {tag}",
+        "difyfleet apply --role images",
+    )
 
 
 def stored_check(store: Store, model: Model) -> Check:
     found = store.models.get(model.name)
     wrong = models.faults(found, model.name, model.digest)
     if found is None or wrong:
-        return Check(f"model {model.name}: complete", False, "; ".join(wrong), "difyfleet apply --role ollama")
+        return Check(
+            f"model {model.name}: complete", False, "; ".join(wrong), "difyfleet apply --role ollama"
+        )
     evidence = f"digest {found.digest[:12]}, {len(found.blobs)} blobs, {found.size / 1e9:.1f} GB"
     return Check(f"model {model.name}: complete", True, evidence)
 
@@ -115,9 +126,11 @@ def stored_check(store: Store, model: Model) -> Check:
 def answer_check(client: OllamaClient, name: str) -> Check:
     with reading():
         try:
-            return Check(f"model {name}: answers", True, models.ask(client, name))
+            return Check(f"model {name}: answers", True, client.ask(name))
         except OllamaError as error:
-            return Check(f"model {name}: answers", False, str(error), "docker logs --tail 100 ollama; free -m")
+            return Check(
+                f"model {name}: answers", False, str(error), "docker logs --tail 100 ollama; free -m"
+            )
 
 
 def leftover_checks(store: Store, ollama: Ollama) -> Iterator[Check]:
@@ -135,7 +148,9 @@ def leftover_checks(store: Store, ollama: Ollama) -> Iterator[Check]:
     yield Check(
         "models: no left-over blobs",
         not store.strays,
-        f"{len(lost)} blobs without a manifest, {len(partial)} parts of unfinished pulls" if store.strays else "none",
+        f"{len(lost)} blobs without a manifest, {len(partial)} parts of unfinished pulls"
+        if store.strays
+        else "none",
         "restart the container once with OLLAMA_NOPRUNE=false under ollama.env to have Ollama remove them",
         warn_only=True,
     )

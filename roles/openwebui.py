@@ -46,19 +46,27 @@ def converge(spec: HostSpec) -> None:
     guard = openwebui.marker(webui.data_dir)
     generated = {SECRET_KEY: None} | ({} if admin.given else {ADMIN_PASSWORD: None})
     files.directory(SECRETS_DIR, mode="0700", name="folder of kept secrets")
-    secrets.keep(generated, guards={SECRET_KEY: guard, ADMIN_PASSWORD: guard}, name="secret key and admin password")
+    secrets.keep(
+        generated, guards={SECRET_KEY: guard, ADMIN_PASSWORD: guard}, name="secret key and admin password"
+    )
     files.directory(webui.data_dir, mode="0755", name="data folder")
     files.directory(DIRECTORY, mode="0755", name="compose folder")
     networks.network(networks.STACK, name="network that Ollama is on")
-    openwebui.secret_env(f"{DIRECTORY}/secret.env", name="secret.env")
     openwebui.start_private(private_project(spec), webui.data_dir, name="first start, for this host only")
     openwebui.claim(admin, webui.data_dir, private_url(spec), public_url(spec), name="admin account")
     if admin.given:
         secrets.keep({ADMIN_PASSWORD: admin.given}, name="admin password kept")
     public = public_project(spec)
-    files.put(f"{DIRECTORY}/compose.yml", public.text, validate=f"{COMPOSE} -f %s config --quiet", name="compose.yml")
+    files.put(
+        f"{DIRECTORY}/compose.yml",
+        public.text,
+        validate=f"{COMPOSE} -f %s config --quiet",
+        name="compose.yml",
+    )
     compose.up(public, wait_timeout=600, name="container")
-    openwebui.settings(settings_of(spec), admin, webui.data_dir, public_url(spec), name="settings kept in its database")
+    openwebui.settings(
+        settings_of(spec), admin, webui.data_dir, public_url(spec), name="settings kept in its database"
+    )
 
 
 def admin_of(spec: HostSpec) -> Admin:
@@ -84,7 +92,7 @@ def ollama_url(spec: HostSpec) -> str:
 
 
 def environment(spec: HostSpec, *, signup: bool) -> dict[str, str]:
-    """The container's environment, without the secret key."""
+    """The container's environment, without the secret key (mounted as a file)."""
     webui = spec.openwebui
     values = {
         "OLLAMA_BASE_URL": ollama_url(spec),
@@ -112,6 +120,7 @@ def _project(spec: HostSpec, bind: str, values: dict[str, str]) -> compose.Proje
         docker=spec.docker,
         environment=values,
         bind=bind,
+        secret_key_file=f"{SECRETS_DIR}/{SECRET_KEY}",
         network=networks.STACK,
     )
     return compose.Project("openwebui", DIRECTORY, compose.stamped(text))
@@ -134,7 +143,12 @@ def checks(spec: HostSpec) -> Iterator[Check]:
     try:
         client = openwebui.signed_in(host, admin, public_url(spec), wait=10.0)
     except (OpenWebuiError, HostError) as error:
-        yield Check("admin account: signs in", False, str(error), getattr(error, "hint", None) or "docker logs --tail 100 open-webui")
+        yield Check(
+            "admin account: signs in",
+            False,
+            str(error),
+            getattr(error, "hint", None) or "docker logs --tail 100 open-webui",
+        )
         return
     with reading():
         yield from signed_in_checks(spec, client, admin)
@@ -143,14 +157,27 @@ def checks(spec: HostSpec) -> Iterator[Check]:
 def signed_in_checks(spec: HostSpec, client: OpenWebuiClient, admin: Admin) -> Iterator[Check]:
     """What only the admin can see: settings as they are in the database, and the models on offer."""
     public = client.public_config()
-    yield Check("admin account: claimed and signs in", not public.empty, f"{admin.email}, version {public.version}")
+    yield Check(
+        "admin account: claimed and signs in", not public.empty, f"{admin.email}, version {public.version}"
+    )
     different = list(settings_of(spec).differences(client))
-    yield Check("settings: as declared in its database", not different, "; ".join(different) or "all", "difyfleet apply --role openwebui")
+    yield Check(
+        "settings: as declared in its database",
+        not different,
+        "; ".join(different) or "all",
+        "difyfleet apply --role openwebui",
+    )
     models = client.models()
-    missing = [model.name for model in spec.ollama.declared() if model.name not in models] if spec.ollama.enabled else []
+    missing = (
+        [model.name for model in spec.ollama.declared() if model.name not in models]
+        if spec.ollama.enabled
+        else []
+    )
     yield Check(
         "Ollama: its models are on offer",
         bool(models) and not missing,
-        ", ".join(models) if not missing else f"missing {', '.join(missing)}; on offer: {', '.join(models) or 'none'}",
+        ", ".join(models)
+        if not missing
+        else f"missing {', '.join(missing)}; on offer: {', '.join(models) or 'none'}",
         f"does the container reach {ollama_url(spec)}? docker exec open-webui curl -s {ollama_url(spec)}/api/version",
     )

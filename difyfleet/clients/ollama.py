@@ -10,7 +10,13 @@ from typing import Any
 
 import requests
 
-SHORT, LOAD, PULL = 30.0, 600.0, 300.0  # seconds without a byte: plain questions, answers that may load a model, pull progress
+SHORT, LOAD, PULL = (
+    30.0,
+    600.0,
+    300.0,
+)  # seconds without a byte: plain questions, answers that may load a model, pull progress
+
+QUESTION = "Reply with one short sentence: what is the capital of France?"
 
 
 class OllamaError(Exception):
@@ -131,11 +137,19 @@ class OllamaClient:
         capabilities = about.get("capabilities")
         if capabilities:
             return "completion" not in capabilities
-        families = (about.get("details") or {}).get("families") or [(about.get("details") or {}).get("family") or ""]
+        families = (about.get("details") or {}).get("families") or [
+            (about.get("details") or {}).get("family") or ""
+        ]
         return any("bert" in str(family) for family in families)
 
     def generate(
-        self, model: str, prompt: str, *, num_predict: int = 16, keep_alive: str | int | None = None, timeout: float = LOAD
+        self,
+        model: str,
+        prompt: str,
+        *,
+        num_predict: int = 16,
+        keep_alive: str | int | None = None,
+        timeout: float = LOAD,
     ) -> Answer:
         """One answer, not streamed; loads the model if needed. Same prompt, same answer (temperature 0, fixed seed).
 
@@ -155,15 +169,24 @@ class OllamaClient:
         reply = self._ask("POST", "/api/generate", body, timeout=timeout)
         return _answer(reply, str(reply.get("response", "")))
 
-    def chat(self, model: str, messages: list[dict[str, str]], *, num_predict: int = 64, timeout: float = LOAD) -> Answer:
+    def chat(
+        self, model: str, messages: list[dict[str, str]], *, num_predict: int = 64, timeout: float = LOAD
+    ) -> Answer:
         """One chat turn, not streamed. messages: dicts of role and content."""
-        body = {"model": model, "messages": messages, "stream": False, "options": {"num_predict": num_predict, "temperature": 0, "seed": 1}}
+        body = {
+            "model": model,
+            "messages": messages,
+            "stream": False,
+            "options": {"num_predict": num_predict, "temperature": 0, "seed": 1},
+        }
         reply = self._ask("POST", "/api/chat", body, timeout=timeout)
         return _answer(reply, str((reply.get("message") or {}).get("content", "")))
 
     def embed(self, model: str, texts: list[str], *, timeout: float = LOAD) -> list[list[float]]:
         """One vector per text."""
-        return list(self._ask("POST", "/api/embed", {"model": model, "input": texts}, timeout=timeout)["embeddings"])
+        return list(
+            self._ask("POST", "/api/embed", {"model": model, "input": texts}, timeout=timeout)["embeddings"]
+        )
 
     def stop(self, model: str) -> None:
         """Unload a model from memory, which is what `ollama stop` does."""
@@ -180,7 +203,9 @@ class OllamaClient:
 
         A failed pull answers HTTP 200 and says so in its last line, therefore only a last status of `success` counts.
         """
-        response = self._send("POST", "/api/pull", {"model": model, "stream": True}, timeout=PULL, stream=True)
+        response = self._send(
+            "POST", "/api/pull", {"model": model, "stream": True}, timeout=PULL, stream=True
+        )
         last = ""
         try:
             for line in response.iter_lines():
@@ -190,13 +215,34 @@ class OllamaClient:
                 if "error" in step:
                     raise OllamaError(f"pull {model}: {step['error']}", 200)
                 last = str(step.get("status", ""))
-                yield PullStep(last, step.get("digest"), int(step.get("total", 0)), int(step.get("completed", 0)))
+                yield PullStep(
+                    last, step.get("digest"), int(step.get("total", 0)), int(step.get("completed", 0))
+                )
         except requests.RequestException as error:
             raise Unreachable(f"pull {model}: the stream broke after {last!r}: {error}") from error
         finally:
             response.close()
         if last != "success":
             raise OllamaError(f"pull {model}: the stream ended after {last!r} without success", 200)
+
+    def ask(self, model: str) -> str:
+        """Have a model do its work once: what it answered and in how many seconds, for people. Embedding models embed a text.
+
+        Raises:
+            OllamaError: no answer, or an empty one.
+        """
+        begun = time.monotonic()
+        if self.embedding_only(model):
+            vectors = self.embed(model, [QUESTION])
+            if not vectors or not vectors[0]:
+                raise OllamaError("it returned no vector")
+            return f"a vector of {len(vectors[0])} numbers in {time.monotonic() - begun:.1f} s"
+        answer = self.generate(model, QUESTION, num_predict=24)
+        text = " ".join(answer.text.split())
+        if not text:
+            raise OllamaError(f"the answer is empty ({answer.tokens} tokens, {answer.done_reason})")
+        seconds = time.monotonic() - begun
+        return f"“{text[:80]}” in {seconds:.1f} s (load {answer.load_seconds:.1f} s, {answer.tokens} tokens)"
 
     def wait(self, seconds: float = 60.0) -> str:
         """The version, as soon as the server answers."""
@@ -209,21 +255,27 @@ class OllamaClient:
                     raise
                 time.sleep(0.5)
 
-    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None, *, timeout: float = SHORT) -> dict[str, Any]:
+    def _ask(
+        self, method: str, path: str, body: dict[str, Any] | None = None, *, timeout: float = SHORT
+    ) -> dict[str, Any]:
         response = self._send(method, path, body, timeout=timeout)
         if not response.content.strip():
             return {}
         try:
             reply = response.json()
         except ValueError as error:
-            raise OllamaError(f"{path} answered something that is not JSON: {response.text[:120]!r}", response.status_code) from error
+            raise OllamaError(
+                f"{path} answered something that is not JSON: {response.text[:120]!r}", response.status_code
+            ) from error
         return reply if isinstance(reply, dict) else {}
 
     def _send(
         self, method: str, path: str, body: dict[str, Any] | None, *, timeout: float, stream: bool = False
     ) -> requests.Response:
         try:
-            response = self._session.request(method, f"{self._base}{path}", json=body, timeout=timeout, stream=stream)
+            response = self._session.request(
+                method, f"{self._base}{path}", json=body, timeout=timeout, stream=stream
+            )
         except requests.Timeout as error:
             raise Unreachable(f"Ollama did not answer {path} within {timeout:g} s") from error
         except (requests.RequestException, OSError) as error:

@@ -83,7 +83,11 @@ class OpenWebuiClient:
     def public_config(self) -> PublicConfig:
         found = self._ask("GET", "/api/config")
         signup = (found.get("features") or {}).get("enable_signup")
-        return PublicConfig(str(found.get("version", "")), found.get("onboarding") is True, None if signup is None else bool(signup))
+        return PublicConfig(
+            str(found.get("version", "")),
+            found.get("onboarding") is True,
+            None if signup is None else bool(signup),
+        )
 
     def sign_in(self, email: str, password: Secret) -> Account:
         """Sign in; later calls carry the token.
@@ -92,7 +96,9 @@ class OpenWebuiClient:
             WrongPassword: e-mail or password is wrong.
         """
         try:
-            return self._signed_in(self._ask("POST", "/api/v1/auths/signin", {"email": email, "password": password.reveal()}))
+            return self._signed_in(
+                self._ask("POST", "/api/v1/auths/signin", {"email": email, "password": password.reveal()})
+            )
         except OpenWebuiError as error:
             if error.status in (400, 401):
                 raise WrongPassword(f"sign-in as {email} was refused: {error}", error.status) from None
@@ -131,7 +137,11 @@ class OpenWebuiClient:
         config = self._ask("GET", "/ollama/config")
         if config.get("ENABLE_OLLAMA_API") is False:
             return None
-        urls = config["OLLAMA_BASE_URLS"] if "OLLAMA_BASE_URLS" in config else self._ask("GET", "/ollama/urls").get("OLLAMA_BASE_URLS")
+        urls = (
+            config["OLLAMA_BASE_URLS"]
+            if "OLLAMA_BASE_URLS" in config
+            else self._ask("GET", "/ollama/urls").get("OLLAMA_BASE_URLS")
+        )
         return [str(url) for url in urls or ()]
 
     def set_ollama_urls(self, urls: list[str]) -> None:
@@ -142,7 +152,9 @@ class OpenWebuiClient:
             self._ask("POST", "/ollama/urls/update", {"urls": urls})
             return
         known: dict[str, Any] = config.get("OLLAMA_API_CONFIGS") or {}
-        kept = {key: value for key, value in known.items() if key in urls or key in map(str, range(len(urls)))}
+        kept = {
+            key: value for key, value in known.items() if key in urls or key in map(str, range(len(urls)))
+        }
         body = {"ENABLE_OLLAMA_API": True, "OLLAMA_BASE_URLS": urls, "OLLAMA_API_CONFIGS": kept}
         self._ask("POST", "/ollama/config/update", body)
 
@@ -185,7 +197,9 @@ class OpenWebuiClient:
     def _any(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         headers = {"Authorization": f"Bearer {self._token.reveal()}"} if self._token else {}
         try:
-            response = self._session.request(method, f"{self._base}{path}", json=body, headers=headers, timeout=SHORT)
+            response = self._session.request(
+                method, f"{self._base}{path}", json=body, headers=headers, timeout=SHORT
+            )
         except requests.Timeout as error:
             raise Unreachable(f"Open WebUI did not answer {path} within {SHORT:g} s") from error
         except (requests.RequestException, OSError) as error:
@@ -195,7 +209,9 @@ class OpenWebuiClient:
         try:
             return response.json()
         except ValueError as error:
-            raise OpenWebuiError(f"{path} answered something that is not JSON: {response.text[:120]!r}", response.status_code) from error
+            raise OpenWebuiError(
+                f"{path} answered something that is not JSON: {response.text[:120]!r}", response.status_code
+            ) from error
 
 
 def _detail(response: requests.Response) -> str:

@@ -1,4 +1,4 @@
-"""Ollama on the host: the model store as it lies on disk, and pulls that are under way.
+"""Ollama's model store as it lies on the host's disk.
 
 The store is read from disk, not asked of the server: a plan works with the container gone, and Ollama itself would not notice a
 truncated blob (it trusts blobs by name, see platform facts of 0.4.7).
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import json
-import re
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -75,6 +74,26 @@ class StoredModel:
         """The manifest reads and every blob is there with the right content."""
         return self.error is None and not self.damaged and bool(self.blobs)
 
+    def faults(self, digest: str | None = None) -> list[str]:
+        """What is wrong with it, in words; empty = whole, and the one that is declared.
+
+        Args:
+            digest: the manifest digest it must have (a prefix is enough); None = any.
+        """
+        if self.error or not self.blobs:
+            return [f"model {self.name}: its manifest cannot be read ({self.error or 'it names no blobs'})"]
+        said = [f"model {self.name}: {blob}" for blob in self.damaged]
+        if digest and not self.digest.startswith(digest):
+            said.append(f"model {self.name}: digest {self.digest[:12]}, declared {digest[:12]}")
+        return said
+
+    def damaged_files(self, data_dir: str) -> list[str]:
+        """Files that `ollama pull` would trust by name and keep: to be removed before a pull."""
+        files = [
+            f"{data_dir}/models/blobs/{blob.file_name}" for blob in self.damaged if blob.state != "missing"
+        ]
+        return files + ([self.path] if self.error or not self.blobs else [])
+
     @property
     def recorded(self) -> bool:
         return all(blob.recorded for blob in self.blobs)
@@ -85,8 +104,12 @@ class Store:
     """All models of a host."""
 
     models: dict[str, StoredModel] = field(default_factory=dict)
-    strays: tuple[str, ...] = ()  # files under blobs/ that no manifest names (left over, or of a pull under way)
-    answered: dict[str, str] = field(default_factory=dict)  # model name -> manifest digest it had when it last was warmed
+    strays: tuple[
+        str, ...
+    ] = ()  # files under blobs/ that no manifest names (left over, or of a pull under way)
+    answered: dict[str, str] = field(
+        default_factory=dict
+    )  # model name -> manifest digest it had when it last was warmed
 
 
 def parse_store(text: str) -> Store:
@@ -97,11 +120,18 @@ def parse_store(text: str) -> Store:
         blobs = []
         for part in entry["blobs"]:
             found = raw["blobs"][part["digest"].replace(":", "-")]
-            blobs.append(Blob(part["digest"], part["size"], found["state"], found["size"], not found["proved"]))
+            blobs.append(
+                Blob(part["digest"], part["size"], found["state"], found["size"], not found["proved"])
+            )
         models[entry["name"]] = StoredModel(
             entry["name"], entry["digest"], entry["path"], tuple(blobs), entry["error"], entry["modified"]
         )
     return Store(models, tuple(raw["strays"]), raw["answered"])
+
+
+def run_script(*arguments: str) -> str:
+    """The shell command that runs the script, which comes on its standard input, with these arguments."""
+    return f"python3 - {shlex.join(arguments)}"
 
 
 class OllamaStore(FactBase[Store]):
@@ -110,8 +140,7 @@ class OllamaStore(FactBase[Store]):
     def command(self, data_dir: str, deep: bool = False) -> str:
         """deep: hash every blob, recorded or not."""
         arguments = ["report", f"{data_dir}/models", RECORD] + (["deep"] if deep else [])
-        words = " ".join(shlex.quote(word) for word in arguments)
-        return f"command -v python3 >/dev/null || exit 0; python3 -c {shlex.quote(store_script())} {words}"
+        return f"command -v python3 >/dev/null || exit 0; python3 -c {shlex.quote(store_script())} {shlex.join(arguments)}"
 
     @staticmethod
     def default() -> Store:
@@ -119,67 +148,3 @@ class OllamaStore(FactBase[Store]):
 
     def process(self, output: Iterable[str]) -> Store:
         return parse_store("\n".join(output))
-
-
-@dataclass(frozen=True)
-class PullState:
-    """A model pull's systemd unit. state: absent, running, done or failed."""
-
-    state: str
-    progress: str = ""  # what the pull last said, for people
-    error: str = ""
-
-
-_STEP = re.compile(
-    r"pulling (?P<blob>[0-9a-f]{12})\.\.\.\s+(?P<percent>\d+)%[^0-9]*(?P<amounts>[\d.]+ [KMGT]?B(?:/[\d.]+ [KMGT]?B)?)?"
-    r"(?:\s+(?P<speed>[\d.]+ [KMGT]?B/s))?(?:\s+(?P<left>\d\S*))?"
-)
-_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
-
-
-def parse_progress(tail: str) -> str:
-    """The newest step in the last bytes of `ollama pull`'s output: `dde5aa3fc5ff 43% 860 MB/2.0 GB 21 MB/s`."""
-    text = _ESCAPES.sub("\n", tail)
-    newest = ""
-    for match in _STEP.finditer(text):
-        if match["percent"] != "100" or not newest:
-            newest = " ".join(part for part in (match["blob"], f"{match['percent']}%", match["amounts"], match["speed"]) if part)
-    for words in ("verifying sha256 digest", "writing manifest"):
-        if words in text:
-            newest = words
-    return newest
-
-
-class ModelPull(FactBase[PullState]):
-    """How the pull with this unit name stands."""
-
-    def command(self, unit: str, log: str) -> str:
-        quoted = shlex.quote(log)
-        return (
-            f"command -v systemctl >/dev/null || exit 0; systemctl show -p LoadState,SubState,Result {shlex.quote(unit)}; "
-            f"echo ---; [ -f {quoted} ] && tail -c 3000 {quoted} | tr -d '\\000'; true"
-        )
-
-    @staticmethod
-    def default() -> PullState:
-        return PullState("absent")
-
-    def process(self, output: Iterable[str]) -> PullState:
-        lines = list(output)
-        end = lines.index("---") if "---" in lines else len(lines)
-        unit = dict(line.split("=", 1) for line in lines[:end] if "=" in line)
-        tail = "\n".join(lines[end + 1 :])
-        sub = unit.get("SubState", "")
-        if unit.get("LoadState") == "not-found":
-            state = "absent"
-        elif sub in ("running", "start", "start-pre", "start-post"):
-            state = "running"
-        elif sub == "exited" and unit.get("Result") == "success":
-            state = "done"
-        elif sub in ("failed", "exited"):
-            state = "failed"
-        else:
-            state = "absent"  # loaded but dead: stopped, nothing runs and nothing is known
-        errors = [line.strip() for line in _ESCAPES.sub("\n", tail).splitlines() if line.strip().lower().startswith("error")]
-        error = errors[-1] if errors else (f"the pull ended with {unit.get('Result')}" if state == "failed" else "")
-        return PullState(state, parse_progress(tail), error)

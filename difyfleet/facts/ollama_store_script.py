@@ -75,7 +75,9 @@ def read_manifest(root, path):
         manifest = json.loads(raw.decode())
         for part in [manifest["config"], *manifest["layers"]]:
             if part.get("digest"):
-                model["blobs"].append({"digest": part["digest"], "size": part["size"], "type": part.get("mediaType", "")})
+                model["blobs"].append(
+                    {"digest": part["digest"], "size": part["size"], "type": part.get("mediaType", "")}
+                )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         model["error"] = f"{type(error).__name__}: {error}"
     return model

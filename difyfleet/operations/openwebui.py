@@ -50,7 +50,10 @@ class Admin:
         """
         value = self.given or kept(ADMIN_PASSWORD)
         if value is None:
-            raise HostError(f"the host keeps no {ADMIN_PASSWORD}", hint="run apply with the whole role: difyfleet apply --role openwebui")
+            raise HostError(
+                f"the host keeps no {ADMIN_PASSWORD}",
+                hint="run apply with the whole role: difyfleet apply --role openwebui",
+            )
         return value
 
 
@@ -69,14 +72,18 @@ class Settings:
         urls = client.ollama_urls()
         if urls != [self.ollama_url]:
             seen = "switched off" if urls is None else ", ".join(urls) or "none"
-            found[f"Ollama address {seen}, wanted {self.ollama_url}"] = lambda: client.set_ollama_urls([self.ollama_url])
+            found[f"Ollama address {seen}, wanted {self.ollama_url}"] = lambda: client.set_ollama_urls(
+                [self.ollama_url]
+            )
         config = client.admin_config()
         wanted: dict[str, Any] = {"ENABLE_SIGNUP": self.signup, "DEFAULT_USER_ROLE": self.default_role}
         if self.offline:
             wanted["ENABLE_COMMUNITY_SHARING"] = False
         for key, value in wanted.items():
             if config.get(key) != value:
-                found[f"{key} {config.get(key)}, wanted {value}"] = lambda key=key, value=value: client.set_admin_config(**{key: value})  # type: ignore[misc]
+                found[f"{key} {config.get(key)}, wanted {value}"] = lambda key=key, value=value: (
+                    client.set_admin_config(**{key: value})
+                )  # type: ignore[misc]
         if self.offline and client.openai_enabled():
             found["OpenAI API enabled, wanted off (offline)"] = client.disable_openai
         return found
@@ -89,22 +96,9 @@ def marker(data_dir: str) -> str:
 
 def claimed(data_dir: str) -> bool:
     """Whether this database's admin account was claimed by us."""
-    return all(host.get_fact(PathState, path=path) is not None for path in (marker(data_dir), f"{data_dir}/webui.db"))
-
-
-@operation
-def secret_env(path: str) -> Generator[Any, None, None]:
-    """The root-only file that hands WEBUI_SECRET_KEY to the container, so that it stands in no argument list."""
-    key = kept(SECRET_KEY)
-    if key is None:
-        yield Change(f"{path}: absent (its key is generated first)")
-        yield call(_no_key)
-        return
-    yield from _put(path, f"WEBUI_SECRET_KEY={key.reveal()}\n", mode="0600", opaque=True)
-
-
-def _no_key(on: Any) -> None:
-    raise HostError(f"the host keeps no {SECRET_KEY}", hint="run apply with the whole role: difyfleet apply --role openwebui")
+    return all(
+        host.get_fact(PathState, path=path) is not None for path in (marker(data_dir), f"{data_dir}/webui.db")
+    )
 
 
 @operation
@@ -120,7 +114,9 @@ def start_private(project: compose.Project, data_dir: str) -> Generator[Any, Non
     yield Change("no admin account yet: started on 127.0.0.1 only, until it is claimed")
     check = f"{COMPOSE} -f %s config --quiet"
     path = f"{project.directory}/compose.yml"
-    yield files.put_command(path, project.text.encode(), mode="0644", owner="root", group="root", validate=check)
+    yield files.put_command(
+        path, project.text.encode(), mode="0644", owner="root", group="root", validate=check
+    )
     yield call(compose.bring_up, project, int(FIRST_START))
 
 
@@ -162,7 +158,11 @@ def claim_account(on: Any, admin: Admin, base_url: str) -> None:
     except SignupClosed as error:
         raise _not_ours(admin) from error
     except OpenWebuiError as error:
-        raise HostError(f"the admin account was not claimed: {error}", where=base_url, hint="docker logs --tail 100 open-webui") from error
+        raise HostError(
+            f"the admin account was not claimed: {error}",
+            where=base_url,
+            hint="docker logs --tail 100 open-webui",
+        ) from error
     if account.role != "admin":
         raise HostError(
             f"{account.email} is only {account.role} in Open WebUI: another account was first and is the admin",
@@ -194,7 +194,11 @@ def change_password(on: Any, admin: Admin, old: Secret, base_url: str) -> None:
     except WrongPassword as error:
         raise lost_password(admin) from error
     except OpenWebuiError as error:
-        raise HostError(f"the admin password was not changed: {error}", where=base_url, hint="docker logs --tail 100 open-webui") from error
+        raise HostError(
+            f"the admin password was not changed: {error}",
+            where=base_url,
+            hint="docker logs --tail 100 open-webui",
+        ) from error
 
 
 def lost_password(admin: Admin) -> HostError:
@@ -241,10 +245,14 @@ def settings(wanted: Settings, admin: Admin, data_dir: str, base_url: str) -> Ge
             found = wanted.differences(client)
     except Unreachable as error:
         if state.is_executing:
-            raise HostError(f"settings cannot be read: {error}", where=base_url, hint="docker logs --tail 100 open-webui") from error
+            raise HostError(
+                f"settings cannot be read: {error}", where=base_url, hint="docker logs --tail 100 open-webui"
+            ) from error
         return
     except OpenWebuiError as error:
-        raise HostError(f"settings cannot be read: {error}", where=base_url, hint="docker logs --tail 100 open-webui") from error
+        raise HostError(
+            f"settings cannot be read: {error}", where=base_url, hint="docker logs --tail 100 open-webui"
+        ) from error
     for why in found:
         yield Change(why)
     if found:
@@ -256,4 +264,6 @@ def _mend(on: Any, calls: list[Callable[[], None]], base_url: str) -> None:
         for mend in calls:
             mend()
     except OpenWebuiError as error:
-        raise HostError(f"a setting was not taken: {error}", where=base_url, hint="docker logs --tail 100 open-webui") from error
+        raise HostError(
+            f"a setting was not taken: {error}", where=base_url, hint="docker logs --tail 100 open-webui"
+        ) from error
