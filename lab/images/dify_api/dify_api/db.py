@@ -1,0 +1,153 @@
+"""PostgreSQL and Redis: connections, the schema, and the rows that set-up and login need.
+
+Tables and columns have the real ones' names, so that row counts, backups and a password reset can be tried on them.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import logging
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg2
+import psycopg2.extras
+import redis
+
+from .settings import Settings
+
+log = logging.getLogger("dify_api.db")
+
+CONNECT_TIMEOUT = 5  # s
+_HEAD = "stand-in-0.11.2"  # alembic_version of the stand-in's schema: never a real revision
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS alembic_version (version_num varchar(32) PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS dify_setups (
+    version varchar(255) PRIMARY KEY,
+    setup_at timestamp NOT NULL DEFAULT (now() AT TIME ZONE 'UTC')
+);
+CREATE TABLE IF NOT EXISTS accounts (
+    id uuid PRIMARY KEY DEFAULT gen_random_uuid(), name varchar(255) NOT NULL, email varchar(255) NOT NULL UNIQUE,
+    password varchar(255), password_salt varchar(255), avatar varchar(255),
+    interface_language varchar(255), interface_theme varchar(255), timezone varchar(255),
+    last_login_at timestamp, last_login_ip varchar(255), status varchar(16) NOT NULL DEFAULT 'active',
+    initialized_at timestamp,
+    created_at timestamp NOT NULL DEFAULT (now() AT TIME ZONE 'UTC'),
+    updated_at timestamp NOT NULL DEFAULT (now() AT TIME ZONE 'UTC'),
+    last_active_at timestamp NOT NULL DEFAULT (now() AT TIME ZONE 'UTC')
+);
+CREATE TABLE IF NOT EXISTS tenants (
+    id uuid PRIMARY KEY DEFAULT gen_random_uuid(), name varchar(255) NOT NULL, encrypt_public_key text,
+    plan varchar(255) NOT NULL DEFAULT 'basic', status varchar(255) NOT NULL DEFAULT 'normal', custom_config text,
+    created_at timestamp NOT NULL DEFAULT (now() AT TIME ZONE 'UTC'),
+    updated_at timestamp NOT NULL DEFAULT (now() AT TIME ZONE 'UTC')
+);
+CREATE TABLE IF NOT EXISTS tenant_account_joins (
+    id uuid PRIMARY KEY DEFAULT gen_random_uuid(), tenant_id uuid NOT NULL, account_id uuid NOT NULL,
+    role varchar(16) NOT NULL DEFAULT 'normal', invited_by uuid, current boolean NOT NULL DEFAULT false,
+    created_at timestamp NOT NULL DEFAULT (now() AT TIME ZONE 'UTC'),
+    updated_at timestamp NOT NULL DEFAULT (now() AT TIME ZONE 'UTC'),
+    UNIQUE (tenant_id, account_id)
+);
+"""
+
+Row = dict[str, Any]
+
+
+class Database:
+    """Short transactions on the PostgreSQL of the settings; a connection per transaction, so that it may come and go."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @contextmanager
+    def transaction(self) -> Iterator[Any]:
+        """A cursor whose rows are dictionaries; committed at the end, rolled back on an exception.
+
+        :raises psycopg2.Error: if the server cannot be reached or refuses.
+        """
+        connection = psycopg2.connect(
+            **self.settings.database, connect_timeout=CONNECT_TIMEOUT, cursor_factory=psycopg2.extras.RealDictCursor
+        )
+        try:
+            with connection, connection.cursor() as cursor:
+                yield cursor
+        finally:
+            connection.close()
+
+    def one(self, query: str, *values: object) -> Row | None:
+        """The first row of a query, if any."""
+        with self.transaction() as cursor:
+            cursor.execute(query, values)
+            row = cursor.fetchone()
+            return dict(row) if row else None
+
+    def all(self, query: str, *values: object) -> list[Row]:
+        """All rows of a query."""
+        with self.transaction() as cursor:
+            cursor.execute(query, values)
+            return [dict(row) for row in cursor.fetchall()]
+
+    def execute(self, query: str, *values: object) -> None:
+        """Run one statement."""
+        with self.transaction() as cursor:
+            cursor.execute(query, values)
+
+    def create_schema(self) -> None:
+        """Make the tables that are missing."""
+        with self.transaction() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(5001)")
+            cursor.execute(_SCHEMA)
+            cursor.execute("INSERT INTO alembic_version VALUES (%s) ON CONFLICT DO NOTHING", (_HEAD,))
+
+
+def connect_redis(url: str) -> Any:
+    """A Redis client with short time-outs; connects at its first command."""
+    return redis.Redis.from_url(url, socket_timeout=CONNECT_TIMEOUT, socket_connect_timeout=CONNECT_TIMEOUT)
+
+
+def hash_password(password: str, salt: bytes) -> str:
+    """The real server's scheme: base64 of the hex digits of PBKDF2-SHA256 with 10000 rounds."""
+    digest = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, 10000)
+    return base64.b64encode(binascii.hexlify(digest)).decode()
+
+
+def new_password(password: str) -> tuple[str, str]:
+    """Hash and salt, both base64, for the accounts table."""
+    salt = secrets.token_bytes(16)
+    return hash_password(password, salt), base64.b64encode(salt).decode()
+
+
+def password_matches(account: Row, password: str) -> bool:
+    """Is this the account's password?"""
+    if not account["password"] or not account["password_salt"]:
+        return False
+    expected = hash_password(password, base64.b64decode(account["password_salt"]))
+    return secrets.compare_digest(expected, account["password"])
+
+
+def upgrade(settings: Settings) -> None:
+    """The migration step of the start script.
+
+    As in the real one, Redis holds the lock and must answer, while an error of the database is logged and swallowed: the
+    server then starts without tables, and ``GET /console/api/setup`` answers 500.
+
+    :raises redis.RedisError: if Redis cannot be reached or refuses the password.
+    """
+    print("Preparing database migration...", flush=True)
+    lock = connect_redis(settings.redis_url).lock("db_upgrade_lock", timeout=60)
+    if not lock.acquire(blocking=False):
+        print("Database migration skipped", flush=True)
+        return
+    try:
+        print("Starting database migration.", flush=True)
+        Database(settings).create_schema()
+        print("Database migration successful!", flush=True)
+    except psycopg2.Error as error:
+        log.error("Database migration failed: %s", error)
+    finally:
+        lock.release()
