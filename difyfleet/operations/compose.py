@@ -367,3 +367,19 @@ def failure(on: Any, project: Project, container: Container, suffix: str = "") -
         where=project.name,
         hint=f"docker logs --tail 100 {container.name}",
     )
+
+
+def settled_state(on: Any, project: Project, timeout: int) -> ComposeState:
+    """The project's state once nothing is starting any more, or after `timeout` seconds. For checks: reads only, fails never."""
+    deadline = time.monotonic() + timeout
+    while True:
+        state: ComposeState = on.get_fact(ComposeProject, **project.fact_arguments())
+        starting = [
+            service
+            for service, each in state.containers.items()
+            if each.health == "starting" or each.status == "restarting"
+        ]
+        if not starting or time.monotonic() > deadline:
+            return state
+        report(on.name, f"{project.name}: waiting for {', '.join(starting)}")
+        time.sleep(_POLL)
