@@ -96,15 +96,17 @@ def up(arguments: argparse.Namespace) -> int:
         _start_network(lab)
         if not arguments.hosts_only:
             _start_registries(lab)
-        present = {host.name for host in state.hosts()}
+        present = {host.name: host for host in state.hosts()}
         for name in names:
             if name in present:
-                _say(f"lab: {name} is up already")
-                continue
+                if hosts.alive(lab, present[name]):
+                    _say(f"lab: {name} is up already")
+                    continue
+                _say(f"lab: {name} has died; making it afresh")
+                hosts.remove(lab, name, present[name].kind)
             began = time.monotonic()
             host = hosts.make(lab, name, arguments.kind, arguments.image)
             _say(f"lab: {name} ({host.kind}, {host.address}) answers SSH after {time.monotonic() - began:.1f} s")
-        hosts.record_host_keys(state, state.hosts())
     _say(f"lab: up in {time.monotonic() - started:.1f} s; log in: ssh -F {state.path('ssh_config')} {names[0]}")
     return 0
 

@@ -95,6 +95,12 @@ def execute(lab: Network, host: str, command: list[str], *, tty: bool = False) -
     return ["docker", "exec", "-it" if tty else "-i", _names(lab, host)[0], *command]
 
 
+def running(lab: Network, host: str) -> bool:
+    """Whether the host's two containers run."""
+    states = run(["docker", "inspect", "-f", "{{.State.Running}}", *_names(lab, host)], check=False).stdout.split()
+    return states == ["true", "true"]
+
+
 def restart(lab: Network, host: str) -> None:
     """Shut the host down and start it again; returns when its first process runs, not when SSH answers."""
     run(["docker", "restart", "-t", "30", _names(lab, host)[0]], timeout=90)

@@ -51,16 +51,26 @@ def wait_for_ssh(port: int, timeout: float, what: str) -> float:
     raise LabError(f"{what}: no SSH banner within {timeout:.0f} s (127.0.0.1:{port})")
 
 
-def record_host_keys(state: State, hosts: list[Host]) -> None:
-    """Write ``known_hosts`` afresh, under the relay's name and under the lab address of every host."""
-    lines = []
-    for host in hosts:
-        scan = run(["ssh-keyscan", "-T", "10", "-t", "ed25519", "-p", str(host.ssh_port), "127.0.0.1"], timeout=30).stdout
-        keys = [line.split(" ", 1)[1] for line in scan.splitlines() if line and not line.startswith("#")]
-        if not keys:
-            raise LabError(f"{host.name} shows no ed25519 host key on 127.0.0.1:{host.ssh_port}")
-        lines += [f"[127.0.0.1]:{host.ssh_port} {key}\n{host.address} {key}\n" for key in keys]
-    state.path("known_hosts").write_text("".join(lines))
+def record_host_key(state: State, host: Host) -> None:
+    """Put a new host's key into ``known_hosts``, under the relay's name and under its lab address."""
+    scan = run(["ssh-keyscan", "-T", "10", "-t", "ed25519", "-p", str(host.ssh_port), "127.0.0.1"], timeout=30).stdout
+    keys = [line.split(" ", 1)[1] for line in scan.splitlines() if line and not line.startswith("#")]
+    if not keys:
+        raise LabError(f"{host.name} shows no ed25519 host key on 127.0.0.1:{host.ssh_port}")
+    names = (f"[127.0.0.1]:{host.ssh_port}", host.address)
+    path = state.path("known_hosts")
+    # What an earlier host of this address, or an earlier relay on this port, left behind goes.
+    kept = [line for line in (path.read_text().splitlines() if path.exists() else []) if line.split(" ", 1)[0] not in names]
+    path.write_text("".join(f"{line}\n" for line in [*kept, *(f"{name} {key}" for name in names for key in keys)]))
+
+
+def alive(lab: Network, host: Host) -> bool:
+    """Whether a recorded host's container or VM still runs, and its relay with it."""
+    if not lab.state.alive(f"relay {host.name}"):
+        return False
+    if host.kind == "container":
+        return container.running(lab, host.name)
+    return lab.state.alive(f"vm {host.name}")
 
 
 def make(lab: Network, name: str, kind: str, image: Path | None = None) -> Host:
@@ -85,6 +95,7 @@ def make(lab: Network, name: str, kind: str, image: Path | None = None) -> Host:
         remove(lab, name, kind)
         raise
     host = Host(name, kind, address, *(ports[port] for port in _PORTS))
+    record_host_key(state, host)
     state.save_hosts([*state.hosts(), host])
     lab.publish_hosts()
     return host
@@ -94,7 +105,7 @@ def identity_script(public_key: str) -> str:
     """Shell commands for root in the look-alike: who may log in, and operator's password."""
     return (
         f"set -e\nsh /usr/lib/lab/authorize <<'END'\n{public_key.strip()}\nEND\n"
-        f"echo 'operator:{OPERATOR_PASSWORD}' | chpasswd\n"
+        f"echo 'operator:{OPERATOR_PASSWORD}' | chpasswd -c SHA256\n"  # yescrypt takes seconds in an emulated VM
     )
 
 
