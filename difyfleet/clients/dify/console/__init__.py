@@ -1,0 +1,1 @@
+"""The console API: what a person does in Dify's pages."""

@@ -1,0 +1,1 @@
+"""The service API: what programs do with an API key."""
