@@ -24,6 +24,7 @@ def generated() -> dict[Path, str]:
 
 
 def main(arguments: list[str]) -> int:
+    """Write (or with --check compare) the generated files; returns the exit code."""
     stale = [
         path
         for path, text in generated().items()

@@ -19,6 +19,12 @@ from difyfleet.spec.problems import Position, Problems
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NODE_LIMIT = 500_000  # aliases of aliases can make a few lines expand without end
 
+# What PyYAML resolves plain values to, and !!str and the like written out. Anything else would need code to build it.
+_TAGS = frozenset(
+    f"tag:yaml.org,2002:{name}"
+    for name in ("null", "bool", "int", "float", "str", "seq", "map", "timestamp", "value", "merge")
+)
+
 _NULL = re.compile(r"~|null|Null|NULL|")
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _HEX = re.compile(r"0x[0-9a-fA-F]+")
@@ -151,7 +157,7 @@ class _Builder:
                     node.key_at, path, f"more than {_NODE_LIMIT} values; aliases expand without end?"
                 )
             return node
-        if not source.tag.startswith("tag:yaml.org,2002:"):
+        if source.tag not in _TAGS:
             self._problems.error(node.key_at, path, f"the tag {source.tag} is not known here")
             return node
         self._open.add(id(source))

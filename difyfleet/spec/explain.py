@@ -102,7 +102,7 @@ class _Found:
             text = (
                 "is missing" if self.type == "missing" else unknown_key(self.key, *models(self.parent_type))
             )
-            return at, join(self.node.path, self.key), text
+            return at, child.path if child else join(self.node.path, self.key), text
         return self.node.at, self.node.path, self._text()
 
     def _text(self) -> str:
