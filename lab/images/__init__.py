@@ -58,7 +58,8 @@ def _build_store(folder: Path, keys: dict[Image, str]) -> None:
     with store.scratch() as work:
         scratch = Path(work)
         locals_ = {
-            image: _build_image(image, scratch / "apt", scratch / image.context, key) for image, key in keys.items()
+            image: _build_image(image, scratch / "apt", scratch / image.context, key)
+            for image, key in keys.items()
         }
         saved = store.saved(locals_.values(), scratch)
         digests = {}

@@ -15,7 +15,13 @@ from lab import cache, debian, engine, rootfs
 
 REPOSITORY = "difyfleet-lab"
 
-_UNUSED_FILES = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/info/*", "/usr/share/lintian/*")
+_UNUSED_FILES = (
+    "/usr/share/man/*",
+    "/usr/share/doc/*",
+    "/usr/share/locale/*",
+    "/usr/share/info/*",
+    "/usr/share/lintian/*",
+)
 _BASE_PACKAGES = ("ca-certificates", "libstdc++6")
 # As in Debian's own container image: nothing is started while packages are installed.
 _NO_SERVICES = "printf '#!/bin/sh\\nexit 101\\n' > /usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d; "
@@ -105,7 +111,9 @@ def base_tarball() -> Path:
 def _apt_settings() -> str:
     """apt's proxy settings of this machine, and what keeps a layer small."""
     lines = engine.run(["apt-config", "dump"], timeout=30).stdout.splitlines()
-    wanted = [line for line in lines if line.startswith("Acquire::") and ("Proxy" in line or "Check-" in line)]
+    wanted = [
+        line for line in lines if line.startswith("Acquire::") and ("Proxy" in line or "Check-" in line)
+    ]
     return "\n".join([*wanted, 'APT::Sandbox::User "root";', 'Acquire::Retries "3";', ""])
 
 
@@ -150,9 +158,16 @@ def _run(image: str, apt_state: Path, script: str) -> str:
 
     :raises LabError: with the end of apt's output if it fails; the container is then removed.
     """
-    mounts = {"sources": "/etc/apt/sources.list.d", "lists": "/var/lib/apt/lists", "archives": "/var/cache/apt/archives", "conf": "/mnt"}
+    mounts = {
+        "sources": "/etc/apt/sources.list.d",
+        "lists": "/var/lib/apt/lists",
+        "archives": "/var/cache/apt/archives",
+        "conf": "/mnt",
+    }
     volumes = [part for source, target in mounts.items() for part in ("-v", f"{apt_state / source}:{target}")]
-    created = engine.run(["docker", "create", "--network", "host", *volumes, image, "sh", "-c", script], timeout=120)
+    created = engine.run(
+        ["docker", "create", "--network", "host", *volumes, image, "sh", "-c", script], timeout=120
+    )
     container = created.stdout.strip()
     try:
         engine.run(["docker", "start", "--attach", container], timeout=900)

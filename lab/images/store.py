@@ -14,7 +14,7 @@ import shutil
 import tarfile
 import tempfile
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,9 @@ class Store:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(digest)
 
-    def add_image(self, repository: str, tags: Iterable[str], config: bytes, layers: list[tuple[str, Path]]) -> str:
+    def add_image(
+        self, repository: str, tags: Iterable[str], config: bytes, layers: list[tuple[str, Path]]
+    ) -> str:
         """Add an image.
 
         :param config: the image's configuration, byte for byte, so that the image ID is the local daemon's.
@@ -85,7 +87,8 @@ class Store:
             "mediaType": MANIFEST_TYPE,
             "config": {"mediaType": CONFIG_TYPE, "size": len(config), "digest": config_digest},
             "layers": [
-                {"mediaType": LAYER_TYPE, "size": path.stat().st_size, "digest": digest} for digest, path in layers
+                {"mediaType": LAYER_TYPE, "size": path.stat().st_size, "digest": digest}
+                for digest, path in layers
             ],
         }
         digest = self.add_bytes(json.dumps(manifest, indent=3).encode())
@@ -147,22 +150,24 @@ def saved(images: Iterable[str], folder: Path) -> dict[str, tuple[bytes, list[tu
     archive = folder / "save.tar"
     engine.run(["docker", "save", "-o", str(archive), *names], timeout=900)
     with tarfile.open(archive) as tar:
-        tar.extractall(folder / "save")
+        tar.extractall(folder / "save")  # noqa: S202 - our own daemon wrote it
     archive.unlink()
     entries: list[dict[str, Any]] = json.loads((folder / "save" / "manifest.json").read_text())
     found: dict[str, tuple[bytes, list[tuple[str, Path]]]] = {}
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 2) as pool:
-        jobs: dict[str, Any] = {}
+        jobs: dict[str, Future[tuple[str, Path]]] = {}
+        images_of: dict[str, tuple[bytes, list[str]]] = {}
         for entry in entries:
             config = (folder / "save" / entry["Config"]).read_bytes()
             diff_ids: list[str] = json.loads(config)["rootfs"]["diff_ids"]
             for diff_id, layer in zip(diff_ids, entry["Layers"], strict=True):
                 if diff_id not in jobs:
                     jobs[diff_id] = pool.submit(compressed, diff_id, (folder / "save" / layer).resolve())
-            layers = [jobs[diff_id] for diff_id in diff_ids]
             for name in entry["RepoTags"]:
-                found[name] = (config, layers)
-        return {name: (config, [job.result() for job in layers]) for name, (config, layers) in found.items()}
+                images_of[name] = (config, diff_ids)
+        for name, (config, diff_ids) in images_of.items():
+            found[name] = (config, [jobs[diff_id].result() for diff_id in diff_ids])
+    return found
 
 
 def scratch() -> tempfile.TemporaryDirectory[str]:

@@ -46,7 +46,9 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/health":
             self._answer(200, "ok")
         else:
-            self._answer(404 if self._allowed() else 401, {"code": -401, "message": "Unauthorized", "data": None})
+            self._answer(
+                404 if self._allowed() else 401, {"code": -401, "message": "Unauthorized", "data": None}
+            )
 
     def do_POST(self) -> None:
         """``/v1/sandbox/run`` for ``python3``."""

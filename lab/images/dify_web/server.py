@@ -35,8 +35,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer with the page."""
-        prefixes = {"console": os.environ.get("CONSOLE_API_URL", ""), "app": os.environ.get("APP_API_URL", "")}
-        body = PAGE.format(**{name: html.escape(value, quote=True) for name, value in prefixes.items()}).encode()
+        prefixes = {
+            "console": os.environ.get("CONSOLE_API_URL", ""),
+            "app": os.environ.get("APP_API_URL", ""),
+        }
+        body = PAGE.format(
+            **{name: html.escape(value, quote=True) for name, value in prefixes.items()}
+        ).encode()
         self.send_response(404 if self.path.startswith("/_next/") else 200)
         self.send_header("Content-Type", "text/html; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))

@@ -57,7 +57,9 @@ class Settings:
             if not names:
                 raise ValueError("api-key auth: need at least one user")
             if len(names) not in (1, len(keys)):
-                raise ValueError("api-key auth: length of users and keys must match, alternatively provide single user for all keys")
+                raise ValueError(
+                    "api-key auth: length of users and keys must match, alternatively provide single user for all keys"
+                )
             users = dict(zip(keys, names if len(names) > 1 else names * len(keys), strict=True))
         anonymous = _flag(environ, "AUTHENTICATION_ANONYMOUS_ACCESS_ENABLED", "false" if users else "true")
         if not users and not anonymous:
@@ -132,7 +134,12 @@ def handler(settings: Settings, schema: Schema) -> type[BaseHTTPRequestHandler]:
             refusal = settings.refusal(self.headers.get("Authorization", ""))
             if refusal:
                 status, message = refusal
-                self._answer(status, {"code": status, "message": message} if status == 401 else {"error": [{"message": message}]})
+                self._answer(
+                    status,
+                    {"code": status, "message": message}
+                    if status == 401
+                    else {"error": [{"message": message}]},
+                )
             return refusal is not None
 
         def do_GET(self) -> None:
@@ -142,7 +149,9 @@ def handler(settings: Settings, schema: Schema) -> type[BaseHTTPRequestHandler]:
             elif self._refused():
                 return
             elif path == "/v1/meta":
-                self._answer(200, {"hostname": "http://[::]:8080", "modules": {}, "version": VERSION, "stand-in": True})
+                self._answer(
+                    200, {"hostname": "http://[::]:8080", "modules": {}, "version": VERSION, "stand-in": True}
+                )
             elif path == "/v1/schema":
                 self._answer(200, schema.read())
             elif path == "/v1/nodes":
@@ -184,7 +193,12 @@ def main() -> int:
         settings = Settings.load(os.environ)
         schema = Schema(settings.data)
     except (ValueError, OSError) as error:
-        print(json.dumps({"action": "startup", "level": "fatal", "error": str(error), "msg": "could not load config"}), file=sys.stderr)
+        print(
+            json.dumps(
+                {"action": "startup", "level": "fatal", "error": str(error), "msg": "could not load config"}
+            ),
+            file=sys.stderr,
+        )
         return 1
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     ThreadingHTTPServer((arguments.host, arguments.port), handler(settings, schema)).serve_forever()

@@ -43,7 +43,9 @@ def _ask(prompt: str, value: str | None) -> str:
     return sys.stdin.readline().rstrip("\n")
 
 
-def _reset_password(loaded: settings.Settings, email: str | None, first: str | None, second: str | None) -> int:
+def _reset_password(
+    loaded: settings.Settings, email: str | None, first: str | None, second: str | None
+) -> int:
     """Like the real command it prints what is wrong and still ends with status 0."""
     email = _ask("Email", email)
     new, confirm = _ask("New password", first), _ask("Password confirm", second)
@@ -63,6 +65,8 @@ def _reset_password(loaded: settings.Settings, email: str | None, first: str | N
         print("Invalid password. Must match ^(?=.*[a-zA-Z])(?=.*\\d).{8,}$")
         return 0
     hashed, salt = db.new_password(new)
-    database.execute("UPDATE accounts SET password = %s, password_salt = %s WHERE id = %s", hashed, salt, account["id"])
+    database.execute(
+        "UPDATE accounts SET password = %s, password_salt = %s WHERE id = %s", hashed, salt, account["id"]
+    )
     print("Password reset successfully.")
     return 0

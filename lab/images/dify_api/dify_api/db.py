@@ -28,7 +28,7 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS alembic_version (version_num varchar(32) PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS dify_setups (
     version varchar(255) PRIMARY KEY,
-    setup_at timestamp NOT NULL DEFAULT (now() AT TIME ZONE 'UTC')
+    setup_at timestamp(0) NOT NULL DEFAULT (now() AT TIME ZONE 'UTC')
 );
 CREATE TABLE IF NOT EXISTS accounts (
     id uuid PRIMARY KEY DEFAULT gen_random_uuid(), name varchar(255) NOT NULL, email varchar(255) NOT NULL UNIQUE,
@@ -71,7 +71,9 @@ class Database:
         :raises psycopg2.Error: if the server cannot be reached or refuses.
         """
         connection = psycopg2.connect(
-            **self.settings.database, connect_timeout=CONNECT_TIMEOUT, cursor_factory=psycopg2.extras.RealDictCursor
+            **self.settings.database,
+            connect_timeout=CONNECT_TIMEOUT,
+            cursor_factory=psycopg2.extras.RealDictCursor,
         )
         try:
             with connection, connection.cursor() as cursor:

@@ -11,6 +11,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from email.message import Message
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -33,7 +34,7 @@ class Request:
     method: str
     path: str
     query: Mapping[str, str]
-    headers: Mapping[str, str]
+    headers: Message
     body: bytes
     client: str
     parameters: Mapping[str, str] = field(default_factory=dict)
@@ -52,7 +53,9 @@ class Request:
             return json.loads(self.body)
         except ValueError:
             raise ApiError(
-                400, "bad_request", "The browser (or proxy) sent a request that this server could not understand."
+                400,
+                "bad_request",
+                "The browser (or proxy) sent a request that this server could not understand.",
             ) from None
 
     def cookie(self, name: str) -> str:
@@ -155,7 +158,9 @@ def dispatch(request: Request) -> Response:
             log.exception("Exception on %s [%s]", request.path, request.method)
             return crashed(request.path.startswith("/console/"))
     if matched:
-        return ApiError(405, "method_not_allowed", "The method is not allowed for the requested URL.").response
+        return ApiError(
+            405, "method_not_allowed", "The method is not allowed for the requested URL."
+        ).response
     return Response(_NOT_FOUND, 404)
 
 
@@ -171,7 +176,9 @@ def handler_class(app: Any, deploy_env: str) -> type[BaseHTTPRequestHandler]:
         def _serve(self) -> None:
             parts = urlsplit(self.path)
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            query = {name: values[0] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
+            query = {
+                name: values[0] for name, values in parse_qs(parts.query, keep_blank_values=True).items()
+            }
             client = self.headers.get("X-Forwarded-For", self.client_address[0]).split(",")[0].strip()
             request = Request(app, self.command, parts.path, query, self.headers, body, client)
             response = dispatch(request)

@@ -135,7 +135,9 @@ def load_or_exit(environ: Mapping[str, str]) -> Settings:
     """
     try:
         settings = load(environ)
-        logging.basicConfig(level=settings.log_level or "INFO", format="%(asctime)s %(levelname)s [%(name)s] %(message)s")
+        logging.basicConfig(
+            level=settings.log_level or "INFO", format="%(asctime)s %(levelname)s [%(name)s] %(message)s"
+        )
     except SettingsError as error:
         print(f"pydantic_core._pydantic_core.ValidationError: {error}", file=sys.stderr, flush=True)
         sys.exit(1)

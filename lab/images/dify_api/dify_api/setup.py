@@ -100,7 +100,9 @@ def _create_owner(app: accounts.App, values: dict[str, str], client: str) -> Non
             (values["name"], values["email"], hashed, salt, client),
         )
         account_id = cursor.fetchone()["id"]
-        cursor.execute("INSERT INTO tenants (name) VALUES (%s) RETURNING id", (f"{values['name']}'s Workspace",))
+        cursor.execute(
+            "INSERT INTO tenants (name) VALUES (%s) RETURNING id", (f"{values['name']}'s Workspace",)
+        )
         tenant_id = cursor.fetchone()["id"]
         try:
             public_key = _create_key_pair(Path(app.settings.storage_path) / "privkeys" / str(tenant_id))
@@ -141,7 +143,9 @@ def post_init(request: Request) -> Any:
     cookie = {"Set-Cookie": tokens.session_cookie(app.settings.secret_key, {"is_init_validated": good})}
     if good:
         return Response({"result": "success"}, 201, cookie)
-    error = ApiError(401, "init_validate_failed", "Init validation failed. Please check the password and try again.")
+    error = ApiError(
+        401, "init_validate_failed", "Init validation failed. Please check the password and try again."
+    )
     return Response(error.response.body, 401, cookie)
 
 
@@ -151,7 +155,9 @@ def login(request: Request) -> Any:
     app: accounts.App = request.app
     values = fields.parse(request, email=fields.email, password=fields.password)
     if app.locked_out(values["email"]):
-        raise ApiError(429, "email_code_login_limit", "Too many incorrect password attempts. Please try again later.")
+        raise ApiError(
+            429, "email_code_login_limit", "Too many incorrect password attempts. Please try again later."
+        )
     account = app.database.one("SELECT * FROM accounts WHERE email = %s", values["email"])
     if account is None:
         raise ApiError(400, "account_not_found", "Account not found.")
@@ -230,7 +236,13 @@ def _workspace(row: db.Row) -> dict[str, Any]:
 def current_workspace(request: Request) -> Any:
     account: Any = request.parameters["account"]
     row = next(row for row in request.app.workspaces(account["id"]) if row["current"])
-    return {**_workspace(row), "role": row["role"], "in_trial": None, "trial_end_reason": None, "custom_config": None}
+    return {
+        **_workspace(row),
+        "role": row["role"],
+        "in_trial": None,
+        "trial_end_reason": None,
+        "custom_config": None,
+    }
 
 
 @route("GET", "/console/api/workspaces")

@@ -26,7 +26,12 @@ def _sign(secret: str, message: str) -> str:
 
 def access_token(secret: str, user_id: str, edition: str, minutes: int) -> str:
     """A JWT (HS256) as the console issues it at login."""
-    claims = {"user_id": user_id, "exp": int(time.time()) + minutes * 60, "iss": edition, "sub": "Console API Passport"}
+    claims = {
+        "user_id": user_id,
+        "exp": int(time.time()) + minutes * 60,
+        "iss": edition,
+        "sub": "Console API Passport",
+    }
     head = _encode(json.dumps({"alg": "HS256", "typ": "JWT"}, separators=(",", ":")).encode())
     message = f"{head}.{_encode(json.dumps(claims, separators=(',', ':')).encode())}"
     return f"{message}.{_sign(secret, message)}"

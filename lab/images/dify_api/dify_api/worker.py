@@ -57,7 +57,10 @@ def celery(argv: list[str]) -> int:
     if arguments.command == "inspect":
         return _ping(loaded, [name for name in arguments.destination.split(",") if name], arguments.timeout)
     if arguments.loglevel.upper() not in _LEVELS or arguments.rest:
-        print(f"Usage: celery worker [OPTIONS]\n\nError: Invalid value for '-l' / '--loglevel': {arguments.loglevel}", file=sys.stderr)
+        print(
+            f"Usage: celery worker [OPTIONS]\n\nError: Invalid value for '-l' / '--loglevel': {arguments.loglevel}",
+            file=sys.stderr,
+        )
         return 2
     return _work(loaded, f"celery@{socket.gethostname()}")
 
@@ -86,7 +89,12 @@ def _work(loaded: settings.Settings, node: str) -> int:
             ready = False
             wait = min(2.0 * failures, 10.0)
             what = "database" if isinstance(error, psycopg2.Error) else "broker"
-            log.error("consumer: Cannot connect to the %s: %s. Trying again in %.2f seconds...", what, str(error).strip(), wait)
+            log.error(
+                "consumer: Cannot connect to the %s: %s. Trying again in %.2f seconds...",
+                what,
+                str(error).strip(),
+                wait,
+            )
             time.sleep(wait)
 
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import json
 import os
 import re
 import signal
 import sqlite3
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -19,18 +15,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from . import VERSION
-from .state import Database, Settings, data_folder
+from .state import DATABASE, SETTINGS
+from .tokens import session, user_of_token
+from .upstream import all_models, fetch, ollama_models
 
-SECRET = os.environ.get("WEBUI_SECRET_KEY") or os.environ.get("WEBUI_JWT_SECRET_KEY") or "t0p-s3cr3t"
 AUTH = os.environ.get("WEBUI_AUTH", "True").lower() == "true"
-DATABASE = Database(data_folder())
-SETTINGS = Settings(DATABASE, os.environ)
-MODEL_LIST_TIMEOUT = 3  # s
 CHAT_TIMEOUT = 300  # s
 
-_PROHIBITED = "You do not have permission to access this resource. Please contact your administrator for assistance."
+_PROHIBITED = (
+    "You do not have permission to access this resource. Please contact your administrator for assistance."
+)
 _BAD_LOGIN = "The email or password provided is incorrect. Please check for typos and try logging in again."
-_BAD_TOKEN = "Your session has expired or the token is invalid. Please sign in again."
+_SESSION_OVER = "Your session has expired or the token is invalid. Please sign in again."
 _BAD_EMAIL = (
     "The email format you entered is invalid. Please double-check and make sure you're using a valid email address "
     "(e.g., yourname@example.com)."
@@ -50,84 +46,26 @@ class HttpError(Exception):
         self.status, self.detail = status, detail
 
 
-def _encode(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
-
-
-def _signature(message: str) -> str:
-    return _encode(hmac.new(SECRET.encode(), message.encode(), hashlib.sha256).digest())
-
-
-def _lifetime(text: str) -> int | None:
-    """Seconds of a duration such as ``4w`` or ``1h30m``; None for ``-1`` and ``0``: never ends."""
-    if text in ("-1", "0"):
-        return None
-    units = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-    return int(sum(float(number) * units[unit] for number, unit in re.findall(r"(\d+(?:\.\d+)?)([smhdw])", text)))
-
-
-def create_token(user_id: str) -> str:
-    """A JWT (HS256) signed with WEBUI_SECRET_KEY."""
-    claims: dict[str, Any] = {"id": user_id}
-    lifetime = _lifetime(SETTINGS["auth.jwt_expiry"])
-    if lifetime:
-        claims["exp"] = int(time.time()) + lifetime
-    head = json.dumps({"alg": "HS256", "typ": "JWT"}).encode()
-    message = f"{_encode(head)}.{_encode(json.dumps(claims).encode())}"
-    return f"{message}.{_signature(message)}"
-
-
-def user_of_token(token: str) -> dict[str, Any] | None:
-    """The account of a token that is well signed and not expired."""
-    message, _, signature = token.rpartition(".")
-    if not message or not hmac.compare_digest(signature, _signature(message)):
-        return None
-    body = message.partition(".")[2]
-    claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
-    if claims.get("exp", time.time() + 1) <= time.time():
-        return None
-    return DATABASE.user("id", claims.get("id", ""))
-
-
-def session(user: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Body and headers that sign-in and sign-up answer with."""
-    token = create_token(user["id"])
-    fields = {name: user[name] for name in ("id", "email", "name", "role", "profile_image_url")}
-    body = {"token": token, "token_type": "Bearer", **fields}
-    return body, {"Set-Cookie": f"token={token}; HttpOnly; Path=/; SameSite=lax"}
-
-
-def fetch(url: str, timeout: float = MODEL_LIST_TIMEOUT) -> Any:
-    """JSON from another server, or None if it cannot be had."""
-    try:
-        with urllib.request.urlopen(url, timeout=timeout) as answer:
-            return json.load(answer)
-    except (OSError, ValueError) as error:
-        print(f"ERROR [open_webui] Connection error: {url}: {error}", file=sys.stderr, flush=True)
-        return None
-
-
-def ollama_models() -> list[dict[str, Any]]:
-    """The models of all Ollama servers; ``urls`` says which have it."""
-    merged: dict[str, dict[str, Any]] = {}
-    if SETTINGS["ollama.enable"]:
-        for index, url in enumerate(SETTINGS["ollama.base_urls"]):
-            for model in (fetch(f"{url}/api/tags") or {}).get("models") or []:
-                merged.setdefault(model["model"], {**model, "urls": []})["urls"].append(index)
-    return list(merged.values())
-
-
-def all_models() -> list[dict[str, Any]]:
-    """What the model menu shows. With the OpenAI connection on, every call also asks that server, reachable or not."""
-    models = [
-        {"id": m["model"], "name": m["name"], "object": "model", "created": int(time.time()), "owned_by": "ollama", "ollama": m}
-        for m in ollama_models()
-    ]
-    if SETTINGS["openai.enable"]:
-        for index, url in enumerate(SETTINGS["openai.api_base_urls"]):
-            for model in (fetch(f"{url}/models") or {}).get("data") or []:
-                models.append({**model, "name": model["id"], "owned_by": "openai", "openai": model, "urlIdx": index})
-    return models
+# A form's field -> its path in the saved configuration.
+ADMIN_FIELDS = {
+    "SHOW_ADMIN_DETAILS": "auth.admin.show",
+    "ENABLE_SIGNUP": "ui.enable_signup",
+    "DEFAULT_USER_ROLE": "ui.default_user_role",
+    "JWT_EXPIRES_IN": "auth.jwt_expiry",
+    "ENABLE_COMMUNITY_SHARING": "ui.enable_community_sharing",
+    "ENABLE_MESSAGE_RATING": "ui.enable_message_rating",
+}
+OLLAMA_FIELDS = {
+    "ENABLE_OLLAMA_API": "ollama.enable",
+    "OLLAMA_BASE_URLS": "ollama.base_urls",
+    "OLLAMA_API_CONFIGS": "ollama.api_configs",
+}
+OPENAI_FIELDS = {
+    "ENABLE_OPENAI_API": "openai.enable",
+    "OPENAI_API_BASE_URLS": "openai.api_base_urls",
+    "OPENAI_API_KEYS": "openai.api_keys",
+    "OPENAI_API_CONFIGS": "openai.api_configs",
+}
 
 
 def email_of(form: dict[str, Any]) -> str:
@@ -156,7 +94,7 @@ class Handler(BaseHTTPRequestHandler):
             raise HttpError(403, "Not authenticated")
         user = user_of_token(token)
         if user is None:
-            raise HttpError(401, _BAD_TOKEN)
+            raise HttpError(401, _SESSION_OVER)
         if roles and user["role"] not in roles:
             raise HttpError(401, _PROHIBITED)
         return user
@@ -165,10 +103,14 @@ class Handler(BaseHTTPRequestHandler):
         try:
             form = json.loads(self._body)
         except ValueError:
-            raise HttpError(422, [{"type": "json_invalid", "loc": ["body", 0], "msg": "JSON decode error"}]) from None
+            raise HttpError(
+                422, [{"type": "json_invalid", "loc": ["body", 0], "msg": "JSON decode error"}]
+            ) from None
         absent = [name for name in required if not isinstance(form, dict) or name not in form]
         if absent:
-            raise HttpError(422, [{"type": "missing", "loc": ["body", name], "msg": "Field required"} for name in absent])
+            raise HttpError(
+                422, [{"type": "missing", "loc": ["body", name], "msg": "Field required"} for name in absent]
+            )
         return dict(form)
 
     def _send(self, status: int, content: bytes, content_type: str = "application/json") -> None:
@@ -220,7 +162,11 @@ class Handler(BaseHTTPRequestHandler):
         picture = str(form.get("profile_image_url") or "/user.png")
         try:
             user = DATABASE.add_user(
-                email_of(form), str(form["password"]), str(form["name"]), picture, SETTINGS["ui.default_user_role"]
+                email_of(form),
+                str(form["password"]),
+                str(form["name"]),
+                picture,
+                SETTINGS["ui.default_user_role"],
             )
         except sqlite3.IntegrityError:
             raise HttpError(400, _TAKEN) from None
@@ -264,26 +210,6 @@ class Handler(BaseHTTPRequestHandler):
             body["onboarding"] = True
         return body
 
-    _ADMIN = {
-        "SHOW_ADMIN_DETAILS": "auth.admin.show",
-        "ENABLE_SIGNUP": "ui.enable_signup",
-        "DEFAULT_USER_ROLE": "ui.default_user_role",
-        "JWT_EXPIRES_IN": "auth.jwt_expiry",
-        "ENABLE_COMMUNITY_SHARING": "ui.enable_community_sharing",
-        "ENABLE_MESSAGE_RATING": "ui.enable_message_rating",
-    }
-    _OLLAMA = {
-        "ENABLE_OLLAMA_API": "ollama.enable",
-        "OLLAMA_BASE_URLS": "ollama.base_urls",
-        "OLLAMA_API_CONFIGS": "ollama.api_configs",
-    }
-    _OPENAI = {
-        "ENABLE_OPENAI_API": "openai.enable",
-        "OPENAI_API_BASE_URLS": "openai.api_base_urls",
-        "OPENAI_API_KEYS": "openai.api_keys",
-        "OPENAI_API_CONFIGS": "openai.api_configs",
-    }
-
     def _read(self, fields: dict[str, str]) -> Any:
         self._user("admin")
         return {name: SETTINGS[path] for name, path in fields.items()}
@@ -293,7 +219,9 @@ class Handler(BaseHTTPRequestHandler):
         form = self._form(*required)
         if "DEFAULT_USER_ROLE" in form and form["DEFAULT_USER_ROLE"] not in ("pending", "user", "admin"):
             del form["DEFAULT_USER_ROLE"]
-        SETTINGS.save(**{path.replace(".", "__"): form[name] for name, path in fields.items() if name in form})
+        SETTINGS.save(
+            **{path.replace(".", "__"): form[name] for name, path in fields.items() if name in form}
+        )
         return {name: SETTINGS[path] for name, path in fields.items()}
 
     # --- Ollama
@@ -307,7 +235,9 @@ class Handler(BaseHTTPRequestHandler):
         return {"data": all_models()}
 
     def ollama_version(self) -> Any:
-        versions = [found["version"] for url in SETTINGS["ollama.base_urls"] if (found := fetch(f"{url}/api/version"))]
+        versions = [
+            found["version"] for url in SETTINGS["ollama.base_urls"] if (found := fetch(f"{url}/api/version"))
+        ]
         if not versions:
             raise HttpError(500, "WebUI could not connect to Ollama")
         return {"version": min(versions, key=lambda text: [int(part) for part in re.findall(r"\d+", text)])}
@@ -318,11 +248,14 @@ class Handler(BaseHTTPRequestHandler):
         urls = SETTINGS["ollama.base_urls"]
         if not urls:
             raise HttpError(500, "Open WebUI: Server Connection Error")
-        request = urllib.request.Request(
-            urls[0] + path, data=self._body or None, headers={"Content-Type": "application/json"}, method=self.command
+        request = urllib.request.Request(  # noqa: S310 - the admin's own setting
+            urls[0] + path,
+            data=self._body or None,
+            headers={"Content-Type": "application/json"},
+            method=self.command,
         )
         try:
-            answer = urllib.request.urlopen(request, timeout=CHAT_TIMEOUT)
+            answer = urllib.request.urlopen(request, timeout=CHAT_TIMEOUT)  # noqa: S310
         except urllib.error.HTTPError as error:
             raise HttpError(error.code, f"Ollama: {error.read().decode(errors='replace')}") from None
         except OSError:
@@ -354,15 +287,15 @@ _ROUTES: dict[tuple[str, str], Callable[[Handler], Any]] = {
     ("POST", "/api/v1/auths/signup"): Handler.signup,
     ("POST", "/api/v1/auths/signin"): Handler.signin,
     ("GET", "/api/v1/auths"): Handler.session_user,
-    ("GET", "/api/v1/auths/admin/config"): lambda handler: handler._read(Handler._ADMIN),
-    ("POST", "/api/v1/auths/admin/config"): lambda handler: handler._update(Handler._ADMIN, *Handler._ADMIN),
-    ("GET", "/ollama/config"): lambda handler: handler._read(Handler._OLLAMA),
+    ("GET", "/api/v1/auths/admin/config"): lambda handler: handler._read(ADMIN_FIELDS),
+    ("POST", "/api/v1/auths/admin/config"): lambda handler: handler._update(ADMIN_FIELDS, *ADMIN_FIELDS),
+    ("GET", "/ollama/config"): lambda handler: handler._read(OLLAMA_FIELDS),
     ("POST", "/ollama/config/update"): lambda handler: handler._update(
-        Handler._OLLAMA, "OLLAMA_BASE_URLS", "OLLAMA_API_CONFIGS"
+        OLLAMA_FIELDS, "OLLAMA_BASE_URLS", "OLLAMA_API_CONFIGS"
     ),
-    ("GET", "/openai/config"): lambda handler: handler._read(Handler._OPENAI),
+    ("GET", "/openai/config"): lambda handler: handler._read(OPENAI_FIELDS),
     ("POST", "/openai/config/update"): lambda handler: handler._update(
-        Handler._OPENAI, "OPENAI_API_BASE_URLS", "OPENAI_API_KEYS", "OPENAI_API_CONFIGS"
+        OPENAI_FIELDS, "OPENAI_API_BASE_URLS", "OPENAI_API_KEYS", "OPENAI_API_CONFIGS"
     ),
     ("GET", "/ollama/api/tags"): Handler.tags,
     ("GET", "/ollama/api/version"): Handler.ollama_version,

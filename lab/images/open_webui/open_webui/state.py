@@ -128,8 +128,13 @@ class Database:
         with self._lock, self._connect() as connection:
             first = connection.execute("SELECT count(*) FROM user").fetchone()[0] == 0
             role = "admin" if first else later_role
-            connection.execute("INSERT INTO auth VALUES (?, ?, ?, 1)", (identity, email, _hash(password, salt)))
-            connection.execute("INSERT INTO user VALUES (?,?,?,?,?,?,?,?)", (identity, name, email, role, picture, now, now, now))
+            connection.execute(
+                "INSERT INTO auth VALUES (?, ?, ?, 1)", (identity, email, _hash(password, salt))
+            )
+            connection.execute(
+                "INSERT INTO user VALUES (?,?,?,?,?,?,?,?)",
+                (identity, name, email, role, picture, now, now, now),
+            )
         user = self.user("id", identity)
         assert user is not None
         return user
@@ -137,8 +142,12 @@ class Database:
     def authenticate(self, email: str, password: str) -> dict[str, Any] | None:
         """The account, if the password is right."""
         with self._connect() as connection:
-            row = connection.execute("SELECT password FROM auth WHERE email = ? AND active = 1", (email,)).fetchone()
-        if row is None or not secrets.compare_digest(row["password"], _hash(password, bytes.fromhex(row["password"][:32]))):
+            row = connection.execute(
+                "SELECT password FROM auth WHERE email = ? AND active = 1", (email,)
+            ).fetchone()
+        if row is None or not secrets.compare_digest(
+            row["password"], _hash(password, bytes.fromhex(row["password"][:32]))
+        ):
             return None
         return self.user("email", email)
 
@@ -151,3 +160,7 @@ def _hash(password: str, salt: bytes) -> str:
 def data_folder() -> Path:
     """The data volume."""
     return Path(os.environ.get("DATA_DIR", "/app/backend/data"))
+
+
+DATABASE = Database(data_folder())
+SETTINGS = Settings(DATABASE, os.environ)
