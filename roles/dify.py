@@ -276,7 +276,7 @@ def certificate_checks(section: Dify) -> Iterator[Check]:
         return
     declared = x509.load_pem_x509_certificate(section.https.certificate.read_bytes())
     name = "" if section.server_name == "_" else section.server_name.split()[0]
-    pem = host.get_fact(ServedCertificate, address=address(section), port=section.https.port, name=name)
+    pem = host.get_fact(ServedCertificate, address=address(section), port=section.https.port, server_name=name)
     served = x509.load_pem_x509_certificate(pem.encode()) if pem else None
     evidence = (
         f"{served.subject.rfc4514_string()}, serial {served.serial_number:x}" if served else "no TLS answer"

@@ -75,12 +75,12 @@ class ServedCertificate(FactBase[str | None]):
     Args:
         address: address on the host.
         port: TCP port.
-        name: server name to ask for; empty = none.
+        server_name: name to ask for; empty = none.
     """
 
-    def command(self, address: str, port: int, name: str = "") -> str:
+    def command(self, address: str, port: int, server_name: str = "") -> str:
         target = f"{address}:{port}"
-        sni = f"-servername {shlex.quote(name)}" if name else ""
+        sni = f"-servername {shlex.quote(server_name)}" if server_name else ""
         python = f"import ssl; print(ssl.get_server_certificate(({address!r}, {port})))"
         return (
             f"if command -v openssl >/dev/null; then timeout 15 openssl s_client -connect {shlex.quote(target)} {sni} </dev/null 2>/dev/null"

@@ -23,7 +23,6 @@ from typing import Any
 
 import yaml
 from pyinfra import host
-from pyinfra.api import StringCommand
 
 from difyfleet.errors import HostError
 from difyfleet.facts.compose import (
@@ -36,6 +35,7 @@ from difyfleet.facts.compose import (
     ContainerLog,
 )
 from difyfleet.operations.base import Change, call, operation
+from difyfleet.operations.onhost import execute
 from difyfleet.progress import report
 from difyfleet.secrets import mask
 
@@ -302,10 +302,9 @@ def up_commands(project: Project, services: Sequence[str], recreate: Collection[
 
 def run(on: Any, command: str) -> None:
     """Run one changing command; its last words are the error."""
-    ok, output = on.run_shell_command(StringCommand(command))
+    ok, words = execute(on, command)
     if not ok:
-        words = [line for line in output.stderr_lines if line.strip()][-6:]
-        raise HostError(mask("\n    ".join(words) or "no message"), where=command.split(" up -d", 1)[0][-60:])
+        raise HostError(mask(words) or "the command failed without a word", where=command.rsplit(" -f ", 1)[-1][-100:])
 
 
 def wait_settled(
