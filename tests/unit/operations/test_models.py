@@ -1,0 +1,111 @@
+"""operations.models: facts in, exact notes and commands out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from difyfleet.errors import HostError
+from difyfleet.facts.ollama import HASH_TIMEOUT, Blob, OllamaStore, Store, StoredModel
+from difyfleet.operations import models
+from tests.unit.fakehost import fact, fake_host, run_steps
+
+BLOBS = (Blob("sha256:" + "a" * 64, 100, "ok", 100), Blob("sha256:" + "b" * 64, 7, "ok", 7))
+DIGEST = "845dbda0ea48" + "0" * 52
+RECORD = "python3 - record /opt/ollama/models /var/lib/difyfleet/ollama-verified.json"
+ANSWERED = (
+    f"python3 - answered /opt/ollama/models /var/lib/difyfleet/ollama-verified.json qwen2.5:7b {DIGEST}"
+)
+STORE = fact(OllamaStore, data_dir="/opt/ollama", _timeout=HASH_TIMEOUT)
+
+
+def store(*blobs: Blob, answered: bool = True, digest: str = DIGEST, error: str | None = None) -> Store:
+    model = StoredModel("qwen2.5:7b", digest, "/opt/ollama/models/manifests/m", blobs, error)
+    return Store({model.name: model}, (), {model.name: digest} if answered else {})
+
+
+def steps(*stores: Store, **arguments: Any) -> tuple[list[str], list[str]]:
+    """Notes and commands, the store being read anew each time; the last answer holds for all later looks."""
+    with fake_host({STORE: None}) as host:
+        left = list(stores)
+        host.get_fact = lambda *_, **__: left.pop(0) if len(left) > 1 else left[0]  # type: ignore[method-assign]
+        changes, commands = run_steps(models.model, "qwen2.5:7b", "/opt/ollama", **arguments)
+    return [change.why for change in changes], commands
+
+
+def test_whole_and_answered_model_is_left_alone() -> None:
+    assert steps(store(*BLOBS), digest="845dbda0ea48") == ([], [])
+
+
+def test_absent_model_is_pulled_recorded_and_asked_once() -> None:
+    notes, commands = steps(Store(), store(*BLOBS, answered=False), timeout=60)
+    assert notes == ["model qwen2.5:7b: absent", "model qwen2.5:7b: has not answered since it was pulled"]
+    assert commands == [
+        "FunctionCommand(pull, ('qwen2.5:7b', 60, []), {})",
+        RECORD,
+        "FunctionCommand(warm_up, ('qwen2.5:7b', 'http://127.0.0.1:11434'), {})",
+        ANSWERED,
+    ]
+
+
+def test_truncated_blob_is_removed_before_the_pull_which_would_trust_its_name() -> None:
+    cut = Blob("sha256:" + "a" * 64, 100, "size", 10)
+    notes, commands = steps(store(cut, BLOBS[1]), store(*BLOBS))
+    assert notes == ["model qwen2.5:7b: blob aaaaaaaaaaaa: 10 bytes, its manifest says 100"]
+    path = f"/opt/ollama/models/blobs/sha256-{'a' * 64}"
+    assert commands == [f"FunctionCommand(pull, ('qwen2.5:7b', 14400, ['{path}']), {{}})", RECORD]
+
+
+def test_blob_found_damaged_after_the_pull_is_pulled_again() -> None:
+    bad = Blob("sha256:" + "a" * 64, 100, "hash", 100)
+    notes, commands = steps(Store(), store(bad, BLOBS[1]), store(*BLOBS))
+    assert (
+        notes[-1] == "model qwen2.5:7b: blob aaaaaaaaaaaa: content does not match its SHA-256, after a pull"
+    )
+    assert [command.split("(")[1].split(",")[0] for command in commands if "pull" in command] == [
+        "pull",
+        "pull",
+    ]
+
+
+def test_two_pulls_that_do_not_mend_it_are_an_error() -> None:
+    bad = Blob("sha256:" + "a" * 64, 100, "hash", 100)
+    with pytest.raises(HostError, match="still wrong after 2 pulls"):
+        steps(store(bad))
+
+
+def test_broken_manifest_is_removed_before_the_pull() -> None:
+    _, commands = steps(store(error="ValueError: x"), store(*BLOBS))
+    assert commands[0] == (
+        "FunctionCommand(pull, ('qwen2.5:7b', 14400, ['/opt/ollama/models/manifests/m']), {})"
+    )
+
+
+def test_another_digest_is_pulled_then_named_and_nothing_is_removed() -> None:
+    with pytest.raises(HostError, match="nothing was removed") as caught:
+        steps(store(*BLOBS), digest="a80c4f17acd5")
+    assert DIGEST in str(caught.value)
+    assert "a80c4f17acd5" in str(caught.value)
+    assert "set ollama.models digest: 845dbda0ea48" in str(caught.value.hint)
+
+
+def test_touched_blobs_are_recorded_again_without_a_pull() -> None:
+    touched = Blob("sha256:" + "a" * 64, 100, "ok", 100, recorded=False)
+    assert steps(store(touched)) == (
+        ["model qwen2.5:7b: blobs changed their times since they were proved, hashes are right"],
+        [RECORD],
+    )
+
+
+def test_warm_can_be_switched_off() -> None:
+    assert steps(store(*BLOBS, answered=False), warm=False) == ([], [])
+
+
+def test_only_declared() -> None:
+    extra = StoredModel("old:latest", DIGEST, "/m", BLOBS)
+    both = Store({**store(*BLOBS).models, "old:latest": extra})
+    with fake_host({STORE: both}):
+        changes, commands = run_steps(models.only_declared, ("qwen2.5:7b",), "/opt/ollama")
+    assert [change.why for change in changes] == ["model old:latest: present but not declared, to be removed"]
+    assert commands == ["docker exec ollama ollama rm old:latest"]
