@@ -146,9 +146,10 @@ def _changed_files(recorded: Mapping[str, Any], seen: StaticEngine) -> Iterator[
 
 
 def restart_reasons(docker: Docker) -> list[str]:
-    """What installing would restart the daemon for: all but the Compose plugin."""
+    """What installing would restart the daemon for: all but the Compose plugin, the group and modes."""
+    quiet = ("compose plugin", PLUGIN, "group")
     seen = host.get_fact(StaticEngineFiles, paths=PATHS)
-    return [why for why in differences(docker, seen) if not why.startswith(("compose plugin", PLUGIN, "group"))]
+    return [why for why in differences(docker, seen) if not why.startswith(quiet) and ": mode " not in why]
 
 
 @operation
