@@ -30,7 +30,8 @@ _KIND_WORDS = {
 
 # What a text must look like, for the patterns that the models use.
 PATTERN_WORDS = {
-    r"^/[^\s:]*$": "an absolute path on the host without blanks or colons",
+    r"^(/[\w.+@,=-]+)+/?$": "an absolute path on the host without blanks or special characters",
+    r"^(https?|file)://\S+$": "an https:// or file:// URL",
     r"^[0-9a-f]{64}$": "64 hex digits in lower case (SHA-256)",
     r"^[0-9a-f]{12,64}$": "12 to 64 hex digits in lower case",
     r"^[^@\s]+@[^@\s]+\.[^@\s]+$": "an e-mail address",

@@ -26,11 +26,13 @@ from difyfleet.spec.values import (
     InsecureRegistry,
     LogSize,
     MirrorUrl,
+    ServerName,
 )
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 MAY_BE_MISSING = "may_be_missing"  # json_schema_extra of a Path field whose file need not exist yet
-AbsolutePath = Annotated[str, Field(pattern=r"^/[^\s:]*$")]
+Email = Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")]
+AbsolutePath = Annotated[str, Field(pattern=r"^(/[\w.+@,=-]+)+/?$")]
 
 
 class Section(BaseModel):
@@ -106,7 +108,7 @@ class RpmRepository(Section):
     """An RPM repository that holds docker-ce. openEuler's $releasever breaks upstream's .repo file, so the base URL is written out."""
 
     baseurl: HttpUrl = Field(defaults.DOCKER_RPM_BASEURL, description="Base URL without $releasever.")
-    gpgkey: str | None = Field(defaults.DOCKER_RPM_GPGKEY, description="URL or file:// of the signing key; null switches signature checks off.")
+    gpgkey: Annotated[str, Field(pattern=r"^(https?|file)://\S+$")] | None = Field(defaults.DOCKER_RPM_GPGKEY, description="URL or file:// of the signing key; null switches signature checks off.")
     gpg_fingerprint: str | None = Field(defaults.DOCKER_GPG_FINGERPRINT, description="Fingerprint the key must have.")
 
 
@@ -184,7 +186,7 @@ class Ollama(Section):
 class WebuiAdmin(Section):
     """The first account of Open WebUI."""
 
-    email: str | None = Field(None, description="Default: the environment's admin e-mail.")
+    email: Email | None = Field(None, description="Default: the environment's admin e-mail.")
     name: str | None = Field(None, description="Default: the environment's admin name.")
     password: SecretSource | None = Field(None, description="Default: generated once and kept on the host.")
 
@@ -247,7 +249,7 @@ class Dify(Section):
     bind: BindAddress = Field("0.0.0.0", description="Host address of the published ports.")
     http_port: Port = Field(80, description="Published HTTP port.")
     https: Https = Field(default_factory=Https, description="TLS.")
-    server_name: str = Field("_", description="nginx server_name.")
+    server_name: ServerName = Field("_", description="nginx server_name.")
     upload_limit_mb: Annotated[int, Field(ge=1, le=10240)] = Field(
         15, description="Largest upload in whole MB. Sets UPLOAD_FILE_SIZE_LIMIT and, with room, nginx's body limit together."
     )
@@ -264,7 +266,7 @@ class Dify(Section):
 class Admin(Section):
     """The owner of the installation."""
 
-    email: Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")] = Field(..., description="E-mail of the admin account(s).")
+    email: Email = Field(..., description="E-mail of the admin account(s).")
     name: Annotated[str, Field(min_length=1, max_length=30)] = Field("admin", description="Display name (Dify allows 30 characters).")
     password: SecretSource | None = Field(None, description="Default: generated once and kept on the host.")
 

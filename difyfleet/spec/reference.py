@@ -37,6 +37,7 @@ _VALUE_WORDS: dict[Any, str] = {
     values.bind_address: "IP address",
     values.image_reference: "image",
     values.duration: "duration (30m, 1h30m)",
+    values.server_name: "host names or `_`",
     values.log_size: "size (20m)",
 }
 _LONG = 3  # lists longer than this are shown below the table

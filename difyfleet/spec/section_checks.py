@@ -243,7 +243,7 @@ def _unfit_for_env_file(key: str, value: dify_env.EnvValue) -> str | None:
 
 
 def _leading_numbers(version: str) -> tuple[int, ...] | None:
-    match = re.fullmatch(r"(\d+)\.(\d+)(?:\.(\d+))?([-+~.].*)?", version)
+    match = re.fullmatch(r"(\d+)\.(\d+)(?:\.(\d+))?([-+~.][A-Za-z0-9.+~-]*)?", version)
     return tuple(int(part) for part in match.groups()[:3] if part) if match else None
 
 

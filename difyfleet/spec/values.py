@@ -165,6 +165,14 @@ def log_size(value: str) -> str:
     return value
 
 
+def server_name(value: str) -> str:
+    """nginx's server_name: `_` or host names, blank-separated. It stands in nginx's configuration and in .env, so nothing else gets in."""
+    names = value.split()
+    if value == "_" or (names and all(_HOST.fullmatch(name.removeprefix("*.")) for name in names)):
+        return value
+    raise ValueError(f"{value!r} is not a server name, as in dify.example.com, or _ for any")
+
+
 MirrorUrl = Annotated[str, AfterValidator(mirror_url)]
 HttpUrl = Annotated[str, AfterValidator(http_url)]
 InsecureRegistry = Annotated[str, AfterValidator(insecure_registry)]
@@ -173,4 +181,5 @@ AddressPool = Annotated[dict[str, Any], AfterValidator(address_pool)]
 BindAddress = Annotated[str, AfterValidator(bind_address)]
 ImageReference = Annotated[str, AfterValidator(image_reference)]
 Duration = Annotated[str, AfterValidator(duration)]
+ServerName = Annotated[str, AfterValidator(server_name)]
 LogSize = Annotated[str, AfterValidator(log_size)]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from difyfleet.operations import dify_settings
+from difyfleet.secrets import Secret
 from difyfleet.spec import dify_env
 from difyfleet.spec.dify_env import KNOWN, MANAGED, holds_secret, problem, text
-from difyfleet.spec.models import HostSpec
+from difyfleet.spec.models import Dify, HostSpec
 
 
 def test_a_key_is_managed_or_known_but_not_both() -> None:
@@ -20,6 +22,16 @@ def test_every_field_that_manages_a_key_exists() -> None:
             for name in target.split("."):
                 annotation = model.model_fields[name].annotation  # type: ignore[attr-defined]
                 model = annotation
+
+
+def test_the_table_knows_every_key_that_is_written() -> None:
+    secrets = {name: Secret(f"canary-{name}") for name in dify_settings.SECRETS}
+    sections = dify_settings.settings(Dify(), secrets).sections
+    written = {key: value for _, values in sections for key, value in values.items()}
+    assert set(written) <= set(MANAGED) | set(KNOWN)
+    assert {key for key, target in MANAGED.items() if target.startswith("dify.secrets.")} <= set(written)
+    free = {key: value for key, value in written.items() if key in KNOWN}
+    assert {key: problem(key, value) for key, value in free.items()} == dict.fromkeys(free)
 
 
 @pytest.mark.parametrize(

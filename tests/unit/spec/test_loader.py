@@ -320,7 +320,7 @@ SECTION_CASES: list[tuple[str, str, list[str]]] = [
         "a relative path on the host",
         "ollama: {data_dir: opt/ollama}",
         [
-            "inv.yml:3:20: ollama.data_dir: should be an absolute path on the host without blanks or colons, not 'opt/ollama'"
+            "inv.yml:3:20: ollama.data_dir: should be an absolute path on the host without blanks or special characters, not 'opt/ollama'"
         ],
     ),
     (
@@ -407,6 +407,18 @@ SECTION_CASES: list[tuple[str, str, list[str]]] = [
         ["inv.yml:3:24: docker.log_max_size: '20MB' is not a log size, as in 500k, 20m or 1g"],
     ),
     (
+        "what must not get into nginx's configuration",
+        "dify: {server_name: 'a; return 200'}",
+        [
+            "inv.yml:3:21: dify.server_name: 'a; return 200' is not a server name, as in dify.example.com, or _ for any"
+        ],
+    ),
+    (
+        "the other admin's e-mail",
+        "openwebui: {admin: {email: me}}",
+        ["inv.yml:3:28: openwebui.admin.email: should be an e-mail address, not 'me'"],
+    ),
+    (
         "insecure registries",
         "docker: {insecure_registries: [10.0.0.0/8, 'a:5000', 'http://b', 'c d']}",
         [
@@ -421,6 +433,14 @@ SECTION_CASES: list[tuple[str, str, list[str]]] = [
             "inv.yml:3:19: docker.version: Docker Engine 18.09.0 is too old: before 23.0 daemon.json cannot be validated, "
             "before 20.10.10 current images cannot start threads",
             "inv.yml:3:45: docker.compose_version: '1.29.2' is not a Compose version of 2.0 or later",
+        ],
+    ),
+    (
+        "what must not get into a URL or a command",
+        "docker: {version: '28.5.2-1 ; id', rpm: {gpgkey: /etc/key}}\nollama: {data_dir: /opt/$(id)}",
+        [
+            "inv.yml:3:50: docker.rpm.gpgkey: should be an https:// or file:// URL, not '/etc/key'",
+            "inv.yml:4:20: ollama.data_dir: should be an absolute path on the host without blanks or special characters, not '/opt/$(id)'",
         ],
     ),
     (
@@ -533,7 +553,7 @@ def test_errors_between_sections_are_found_beside_errors_in_sections(section_err
 
 def test_a_broken_section_claims_no_port(section_errors: Errors) -> None:
     assert section_errors("dify: {http_port: 81, directory: x}\nopenwebui: {port: 80}") == [
-        "inv.yml:3:34: dify.directory: should be an absolute path on the host without blanks or colons, not 'x'"
+        "inv.yml:3:34: dify.directory: should be an absolute path on the host without blanks or special characters, not 'x'"
     ]
 
 
@@ -706,3 +726,23 @@ def test_the_minimal_inventory_is_a_host_and_an_admin() -> None:
 def test_declared_models_keep_their_digests(host_with: Load) -> None:
     ollama = host_with("ollama: {models: [a, {name: b, digest: 0123456789ab}, 'a:latest']}").hosts[0].ollama
     assert ollama.declared() == (Model(name="a:latest"), Model(name="b:latest", digest="0123456789ab"))
+
+
+@pytest.mark.parametrize(
+    ("version", "fits"),
+    [
+        ("28.5.2", True),
+        ("26.1.5+dfsg1", True),
+        ("29.0.0-rc.1", True),
+        ("28", False),
+        ("28.5.2-1 ; id", False),
+    ],
+)
+def test_engine_versions(host_with: Load, section_errors: Errors, version: str, fits: bool) -> None:
+    text = f"docker: {{version: '{version}'}}"
+    if fits:
+        assert host_with(text).hosts[0].docker.version == version
+    else:
+        assert section_errors(text) == [
+            f"inv.yml:3:19: docker.version: {version!r} is not an engine version, as in 28.5.2"
+        ]
