@@ -34,7 +34,7 @@ lab-test: venv
 	$(PYTHON) -m pytest -q tests/lab $(PYTEST_ARGS)
 
 docs: venv
-	$(PYTHON) -m difyfleet.spec.reference docs/reference
+	$(PYTHON) -m difyfleet.spec
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

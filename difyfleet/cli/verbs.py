@@ -39,11 +39,14 @@ def _selected(
     inventory: Path, limit: str | None, console: Console
 ) -> tuple[Environment, tuple[HostSpec, ...]]:
     from difyfleet.spec.loader import load
+    from difyfleet.spec.secret_values import require_all
 
     environment = load(inventory)
     for warning in environment.warnings:
         console.print(f"[yellow]warning[/] {warning}", highlight=False, soft_wrap=True)
-    return environment, environment.select(limit)
+    hosts = environment.select(limit)
+    require_all(hosts)
+    return environment, hosts
 
 
 def _console() -> Console:
