@@ -16,17 +16,37 @@ from lab.images import layers, store
 from lab.images.catalogue import CONTEXTS, IMAGES, Image
 
 
-def _build_image(image: Image, apt_state: Path, context: Path, key: str) -> str:
-    """``docker build`` of one image unless the daemon has it; returns its local name."""
-    local = f"{image.local}:{key[:16]}"
-    if layers.exists(local):
-        return local
-    parent = layers.ensure(image.layer, apt_state)
+def _inputs(image: Image) -> list[Path]:
+    """Files from elsewhere that go into an image, by their place in its build context: see :func:`_fill`."""
+    return [ollama.build(), pki.ca() / "ca.crt"] if image.context == "ollama" else []
+
+
+def _fill(image: Image, context: Path) -> None:
+    """Put an image's build context together, readable by all whatever the umask of the checkout."""
     shutil.copytree(CONTEXTS / image.context, context, ignore=shutil.ignore_patterns("__pycache__"))
     if image.context == "ollama":
-        shutil.copytree(ollama.build(), context / "ollama")
-        shutil.copy(pki.ca() / "ca.crt", context / "difyfleet-lab.crt")
-    _fix_modes(context)
+        binaries, authority = _inputs(image)
+        shutil.copytree(binaries, context / "ollama")
+        shutil.copy(authority, context / "difyfleet-lab.crt")
+    for path in (context, *context.rglob("*")):
+        path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
+
+
+def local_name(image: Image) -> str:
+    """The name of an image in the local daemon; the tag is its content key."""
+    stand_in = "stand-in" if image.stand_in else "real"
+    inputs = [CONTEXTS / image.context, layers.tag(image.layer), stand_in, *_inputs(image)]
+    return f"{image.local}:{cache.key('image', inputs)[:16]}"
+
+
+def _ensure(image: Image, scratch: Path) -> str:
+    """Build one image unless the daemon has it; returns its local name."""
+    local = local_name(image)
+    if layers.exists(local):
+        return local
+    parent = layers.ensure(image.layer, scratch / "apt")
+    context = scratch / image.context
+    _fill(image, context)
     engine.run(
         [
             "docker", "build", "-q", "--network", "none", "--build-arg", f"BASE={parent}",
@@ -38,32 +58,25 @@ def _build_image(image: Image, apt_state: Path, context: Path, key: str) -> str:
     return local
 
 
-def _fix_modes(context: Path) -> None:
-    """Readable by all, whatever the umask of the checkout: images run some programs as other users."""
-    for path in (context, *context.rglob("*")):
-        path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
+def local_image(context: str) -> str:
+    """Build a single image for this machine's daemon.
+
+    :param context: its folder under lab/images, such as ``dify_api``.
+    :returns: its local name.
+    """
+    engine.ensure_docker()
+    (image,) = (image for image in IMAGES if image.context == context)
+    with store.scratch() as work:
+        return _ensure(image, Path(work))
 
 
-def _keys() -> dict[Image, str]:
-    """The content key of every image."""
-    keys = {}
-    for image in IMAGES:
-        extra: list[Path] = [ollama.build(), pki.ca() / "ca.crt"] if image.context == "ollama" else []
-        inputs = [CONTEXTS / image.context, layers.tag(image.layer), str(image.stand_in), *extra]
-        keys[image] = cache.key("image", inputs)
-    return keys
-
-
-def _build_store(folder: Path, keys: dict[Image, str]) -> None:
+def _build_store(folder: Path) -> None:
     with store.scratch() as work:
         scratch = Path(work)
-        locals_ = {
-            image: _build_image(image, scratch / "apt", scratch / image.context, key)
-            for image, key in keys.items()
-        }
-        saved = store.saved(locals_.values(), scratch)
+        names = {image: _ensure(image, scratch) for image in IMAGES}
+        saved = store.saved(names.values(), scratch)
         digests = {}
-        for image, local in locals_.items():
+        for image, local in names.items():
             config, image_layers = saved[local]
             target = store.Store(folder / image.registry)
             digest = target.add_image(image.repository, image.tags, config, image_layers)
@@ -74,9 +87,8 @@ def _build_store(folder: Path, keys: dict[Image, str]) -> None:
 def build() -> Path:
     """Cached: folders ``hub`` and ``ghcr`` for one registry process each, and ``digests.json`` (name -> manifest digest)."""
     engine.ensure_docker()
-    keys = _keys()
-    names = [f"{name} {key}" for image, key in keys.items() for name in image.names]
-    return cache.step("images", names, lambda folder: _build_store(folder, keys))
+    names = [f"{name} {local_name(image)}" for image in IMAGES for name in image.names]
+    return cache.step("images", names, _build_store)
 
 
 def digests() -> dict[str, str]:
