@@ -39,6 +39,7 @@ class DaemonInfo:
     mirrors: tuple[str, ...] = ()  # as in force, without the trailing slash that dockerd adds
     live_restore: bool = False
     log_driver: str = ""
+    log_drivers: frozenset[str] = frozenset()  # those that the daemon knows, plugins included
     root: str = ""
     storage_driver: str = ""
     cgroup: str = ""  # "1/cgroupfs"
@@ -116,6 +117,7 @@ def parse_info(text: str) -> DaemonInfo | None:
         mirrors=tuple(url.rstrip("/") for url in (raw.get("RegistryConfig") or {}).get("Mirrors") or ()),
         live_restore=bool(raw.get("LiveRestoreEnabled")),
         log_driver=raw.get("LoggingDriver", ""),
+        log_drivers=frozenset((raw.get("Plugins") or {}).get("Log") or ()),
         root=raw.get("DockerRootDir", ""),
         storage_driver=raw.get("Driver", ""),
         cgroup=f"{raw.get('CgroupVersion', '')}/{raw.get('CgroupDriver', '')}",

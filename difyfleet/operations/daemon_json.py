@@ -192,6 +192,23 @@ def refuse_move(decision: Decision, service: DockerService, present: FileState |
     )
 
 
+_LOG_OPTIONS = {"max-size": r"-1|\d+(\.\d+)?[kKmMgG]?[bB]?", "max-file": r"[1-9]\d*"}
+
+
+def refuse_logging(settings: Mapping[str, Any], service: DockerService) -> None:
+    """Raise HostError for log settings with which dockerd starts, but then no container does: it looks at them too late."""
+    for option, pattern in _LOG_OPTIONS.items():
+        value = (settings.get("log-opts") or {}).get(option)
+        if isinstance(value, str) and not re.fullmatch(pattern, value):
+            raise HostError(f"{value!r} is no {option}", where=f"{PATH}: log-opts", hint="sizes are written 20m or 1g, counts 5")
+    driver = settings.get("log-driver", "json-file")
+    known = service.info.log_drivers if service.info else frozenset()
+    if known and isinstance(driver, str) and driver not in known | {"none"}:
+        raise HostError(
+            f"dockerd has no log driver {driver!r}", where=f"{PATH}: log-driver", hint=f"it has: {', '.join(sorted(known))}"
+        )
+
+
 def containers_folder(decision: Decision) -> str:
     """A folder that exists once containers were made below the present data root."""
     return f"{str((decision.old or {}).get('data-root', DEFAULT_ROOT)).rstrip('/')}/containers"
@@ -216,6 +233,7 @@ def configured(docker: Docker, images: tuple[str, ...]) -> Generator[Any, None, 
         return
     service = host.get_fact(DockerFact)
     refuse_move(decision, service, host.get_fact(PathState, path=containers_folder(decision)))
+    refuse_logging(decision.new, service)
     yield from found
     yield shell("umask 022; mkdir -p /etc/docker /etc/difyfleet && chmod 0755 /etc/docker /etc/difyfleet")
     yield call(_put, decision, bool(service.info and decision.restart), service.info.root if service.info else DEFAULT_ROOT)

@@ -5,11 +5,11 @@ f=/etc/docker/daemon.json; t=$f.difyfleet-new; d=/run/difyfleet; trial_root=@TRI
 read -r new; read -r trial; read -r record; read -r mirrors; read -r reason; read -r hand
 mkdir -p -m 0755 $d
 printf %s "$new" | base64 -d >"$t" || exit 1
-refuse() { rm -f "$t"; cat >&2; exit 1; }
+refuse() { rm -f "$t"; printf '%s\n' "$1" >&2; exit 1; }
 
 # --validate is there since 23.0. It answers on standard error.
 if dockerd --help 2>/dev/null | grep -q -e --validate; then
-  said=$(dockerd --validate --config-file="$t" 2>&1) || { printf '%s\n' "$said" | refuse; }
+  said=$(dockerd --validate --config-file="$t" 2>&1) || refuse "$said"
 fi
 
 # --validate does not look at drivers and their options, so a restart is tried first, beside the running daemon.
@@ -28,7 +28,7 @@ if [ -n "$trial" ]; then
   [ -n "$said" ] || said=$(tail -n 3 "$w/log")
   grep " $trial_root" /proc/self/mounts | cut -d' ' -f2 | while read -r m; do umount -l "$m" 2>/dev/null; done
   rm -rf --one-file-system "$w" "$trial_root"
-  [ -n "$up" ] || { printf '%s\n' "$said" | refuse; }
+  [ -n "$up" ] || refuse "$said"
 fi
 
 if [ -n "$hand" ] && [ -e $f ]; then

@@ -199,7 +199,11 @@ def _overlap(one: str, other: str) -> bool:
 
 
 def _subnets(seen: Fitness, spec: HostSpec, now: float) -> Iterator[Check]:
-    ours = docker_networks(spec)
+    try:
+        ours = docker_networks(spec)
+    except (ValueError, TypeError, KeyError) as error:
+        yield Check("subnets: Docker's networks clash with nothing", False, f"docker.daemon: {error}", "correct bip or default-address-pools")
+        return
     clashes = [f"{net} with {what}" for net in ours for what, other in foreign_networks(seen) if net.overlaps(other)]
     yield Check(
         "subnets: Docker's networks clash with nothing",

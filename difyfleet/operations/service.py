@@ -202,6 +202,7 @@ def settled(on: Any, docker: Docker, images: tuple[str, ...]) -> None:
         seen = on.get_fact(DockerFact)
         why = ["the daemon does not answer"] if seen.info is None else reload_reasons(docker, images, seen)
         if not why:
+            daemon_json.refuse_logging(daemon_json.decide(docker, images).new, seen)
             execute(on, clear())
             return
         if time.monotonic() > deadline:
