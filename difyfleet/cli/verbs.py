@@ -52,7 +52,8 @@ def _selected(
 def _console() -> Console:
     from rich.console import Console
 
-    return Console(stderr=True)
+    # in a log or a CI window nothing should be cut or folded at 80 columns
+    return Console(stderr=True, width=None if sys.stderr.isatty() else 200)
 
 
 def _check_roles(roles: tuple[str, ...]) -> None:

@@ -23,7 +23,9 @@ def show(result: RunResult, console: Console, *, verbose: bool = False) -> None:
         _checks(host, console, verbose)
         if host.error:
             console.print(
-                f"[red bold]{escape(host.name)}: error[/]\n{escape(_indent(host.error))}", highlight=False
+                f"[red bold]{escape(host.name)}: error[/]\n{escape(_indent(host.error))}",
+                highlight=False,
+                soft_wrap=True,
             )
     _summary(result, console)
 
@@ -35,15 +37,16 @@ def _operations(host: HostResult, console: Console, verbose: bool) -> None:
         console.print(
             f"{_MARKS[operation.state]} {escape(host.name)} [bold]{escape(operation.role)}[/] | {escape(operation.name)}",
             highlight=False,
+            soft_wrap=True,
         )
         for why in operation.why:
-            console.print(f"    {escape(why)}", highlight=False, style="dim")
+            console.print(f"    {escape(why)}", highlight=False, soft_wrap=True, style="dim")
         if operation.diff:
             for line in operation.diff.splitlines():
                 style = "green" if line.startswith("+") else "red" if line.startswith("-") else "dim"
-                console.print(f"    {line}", style=style, markup=False, highlight=False)
+                console.print(f"    {line}", style=style, markup=False, highlight=False, soft_wrap=True)
         if operation.error:
-            console.print(escape(_indent(operation.error)), style="red", highlight=False)
+            console.print(escape(_indent(operation.error)), style="red", highlight=False, soft_wrap=True)
 
 
 def _checks(host: HostResult, console: Console, verbose: bool) -> None:
@@ -90,7 +93,9 @@ def _summary(result: RunResult, console: Console) -> None:
             str(host.changing_commands),
         )
     console.print(table)
-    console.print(f"{result.verb}: {_verdict(result)} in {result.seconds:.1f} s", highlight=False)
+    console.print(
+        f"{result.verb}: {_verdict(result)} in {result.seconds:.1f} s", highlight=False, soft_wrap=True
+    )
 
 
 def _verdict(result: RunResult) -> str:
