@@ -2,9 +2,11 @@
 
 ``model_server.py --store FOLDER --listen ADDRESS:PORT --certificate FILE --key FILE [--rate-file FILE]``
 
-The folder has the layout of Ollama's own ``models`` folder. No token is asked for. Blobs are answered by a redirect to another
-path of the same server, as the real registry redirects to its content network. ``LAB_MODEL_RATE`` (bytes/s and connection) slows
-blobs down, so that a pull can be interrupted; a number in the rate file wins over it, at once, also for transfers that run.
+The folder has the layout of Ollama's own ``models`` folder. No token is asked for. A blob is answered by a redirect to another
+host name, here the server's own address, as the real registry redirects to its content network; Ollama 0.4.7 refuses any other
+answer ("no Location header in response"), so the certificate must hold the address too. ``LAB_MODEL_RATE`` (bytes/s for each
+connection) slows blobs down, so that a pull can be interrupted; a number in the rate file wins over it, at once, also for
+transfers that run.
 """
 
 from __future__ import annotations
@@ -83,8 +85,11 @@ def copy(source: IO[bytes], target: Writer, length: int, rate: Rate) -> None:
             time.sleep(len(block) / limit)
 
 
-def handler(store: Path, rate: Rate) -> type[BaseHTTPRequestHandler]:
-    """The request handler for one folder."""
+def handler(store: Path, rate: Rate, address: str) -> type[BaseHTTPRequestHandler]:
+    """The request handler for one folder.
+
+    :param address: ``host`` or ``host:port`` to which blobs are redirected.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -149,7 +154,7 @@ def handler(store: Path, rate: Rate) -> type[BaseHTTPRequestHandler]:
                 elif blob and self.command == "HEAD":
                     self._content(blob.group(1))
                 elif blob:
-                    self._head(307, 0, Location=f"/content/sha256/{blob.group(1)}")
+                    self._head(307, 0, Location=f"https://{address}/content/sha256/{blob.group(1)}")
                 elif content:
                     self._content(content.group(1))
                 else:
@@ -189,7 +194,9 @@ def main(argv: list[str]) -> int:
     arguments = parser.parse_args(argv)
     address, _, port = arguments.listen.rpartition(":")
     rate = Rate(arguments.rate_file, int(os.environ.get("LAB_MODEL_RATE") or 0))
-    server = Server((address, int(port)), handler(Path(arguments.store), rate))
+    server = Server(
+        (address, int(port)), handler(Path(arguments.store), rate, arguments.listen.removesuffix(":443"))
+    )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(arguments.certificate, arguments.key)
     server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)

@@ -64,7 +64,7 @@ def start(lab: Network, state: Path) -> list[int]:
         )
         pids.append(lab.spawn("registries", ["docker-registry", "serve", str(file)], log))
         waits.append((addresses[name], log))
-    certificate, key = pki.issue(["registry.ollama.ai"])
+    certificate, key = pki.issue(["registry.ollama.ai", network.OLLAMA])
     log = state / "registry-models.log"
     command = [
         sys.executable, str(Path(__file__).with_name("model_server.py")), "--store", str(model_store),
