@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lab import cache, container, engine, hosts, packages, pki, rootfs
+from lab import cache, container, engine, hosts, packages, pki
 from lab.engine import LabError
 from lab.network import Network
 from lab.state import State
@@ -35,7 +35,7 @@ def _optional(module: str) -> Any | None:
     return importlib.import_module(module) if importlib.util.find_spec(module) else None
 
 
-def _build(kind: str, hosts_only: bool) -> None:
+def _build(kind: str, hosts_only: bool, own_image: bool = False) -> None:
     """Bring every cached step up to date; independent ones beside each other."""
     engine.ensure(*_CONTAINER_TOOLS)
     engine.ensure_docker()
@@ -45,7 +45,7 @@ def _build(kind: str, hosts_only: bool) -> None:
     with ThreadPoolExecutor(2) as pool:
         for future in [pool.submit(step) for step in steps]:
             future.result()
-    if kind == "vm":
+    if kind == "vm" and not own_image:
         vm = importlib.import_module("lab.vm")
         vm.saved_state()
     if images is not None:
@@ -74,8 +74,8 @@ def _start_registries(lab: Network) -> None:
         _say("lab: this checkout has no lab.registries: no images can be pulled")
         return
     if not lab.state.alive("registries"):
-        for pid in registries.start(lab, lab.state.folder):
-            lab.state.remember(pid, "registries")
+        lab.state.stop("registries")  # of several servers only one may have died; the others hold their ports
+        registries.start(lab, lab.state.folder)
 
 
 def up(arguments: argparse.Namespace) -> int:
@@ -90,7 +90,7 @@ def up(arguments: argparse.Namespace) -> int:
     state = State()
     lab = Network(state)
     with state.locked():
-        _build(arguments.kind, arguments.hosts_only)
+        _build(arguments.kind, arguments.hosts_only, arguments.image is not None)
         started = time.monotonic()
         hosts.ensure_key(state)
         _start_network(lab)
@@ -126,7 +126,7 @@ def down(arguments: argparse.Namespace) -> int:
             if engine.missing(["docker"]) == []:
                 container.remove_all(lab)
             lab.down()
-            for leftover in ("hosts.json", "ssh_config", "known_hosts", "dns.json", "pids"):
+            for leftover in ("hosts.json", "ssh_config", "known_hosts", "dns.json", "dhcp.json", "pids"):
                 state.path(leftover).unlink(missing_ok=True)
             _say("lab: down")
     return 0
@@ -154,7 +154,7 @@ def status(arguments: argparse.Namespace) -> int:
 
 def ssh(arguments: argparse.Namespace) -> int:
     host = State().host(arguments.host)
-    os.execvp("ssh", ["ssh", "-F", str(State().path("ssh_config")), host.name, *_command(arguments)])
+    os.execvp("ssh", ["ssh", "-F", str(State().path("ssh_config")), host.name, *_command(arguments)])  # noqa: S606
 
 
 def execute(arguments: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ from lab.engine import LabError, run
 from lab.network import FIRST_HOST, Network
 from lab.state import Host, State
 
-OPERATOR_PASSWORD = "lab-operator-1"  # of user `operator`, whose sudo asks for it; no host outside the lab has it
+OPERATOR_PASSWORD = "lab-operator-1"  # noqa: S105 - of user `operator`, whose sudo asks for it; no host outside the lab has it
 _PORTS = (22, 80, 443, 8080)  # SSH, Dify, Dify over TLS, Open WebUI
 
 

@@ -18,7 +18,7 @@ from lab import pki, services
 from lab.engine import LabError, run
 from lab.state import CHECKOUT, State
 
-BRIDGE = "lab0"
+BRIDGE = services.BRIDGE
 GATEWAY = services.GATEWAY
 FIRST_HOST = 10  # 10.0.2.10
 OLLAMA, GHCR, MIRROR, WEB, SILENT, REFUSED = (f"10.0.2.{last}" for last in (3, 4, 5, 6, 7, 8))

@@ -51,7 +51,7 @@ class Rpm:
     name: str
     version: str
     release: str
-    tree: Path | None = None
+    tree: Path
     epoch: int | None = None
     requires: Sequence[str] = ()
     provides: Sequence[str] = ()
@@ -61,11 +61,8 @@ class Rpm:
 
     def spec(self) -> str:
         """The spec file; the files are copied from ``tree`` as they are."""
-        files = sorted(
-            f"/{path.relative_to(self.tree)}"
-            for path in (self.tree.rglob("*") if self.tree else ())
-            if path.is_symlink() or path.is_file()
-        )
+        tree = self.tree
+        files = sorted(f"/{path.relative_to(tree)}" for path in tree.rglob("*") if path.is_symlink() or path.is_file())
         lines = [
             f"Name: {self.name}",
             f"Version: {self.version}",
@@ -81,7 +78,7 @@ class Rpm:
             "%description",
             f"{self.name} for difyfleet's lab, made from Debian's programs.",
             "%install",
-            *([f"cp -a {self.tree}/. %{{buildroot}}/"] if self.tree else ["mkdir -p %{buildroot}"]),
+            f"cp -a {tree}/. %{{buildroot}}/",
             *([self.scriptlets] if self.scriptlets else []),
             "%files",
             *files,

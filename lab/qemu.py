@@ -159,5 +159,5 @@ class Monitor:
         try:
             while self._read().get("event") != event:
                 pass
-        except (TimeoutError, socket.timeout):
+        except TimeoutError:
             raise LabError(f"QEMU: no {event} within {timeout:.0f} s") from None

@@ -16,9 +16,10 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import IO, Any
 
-from lab import dns
+from lab import dhcp, dns
 
 GATEWAY = "10.0.2.2"
+BRIDGE = "lab0"
 WEB = "10.0.2.6"
 FILES_PORT = 8100
 
@@ -130,6 +131,7 @@ def main(argv: list[str]) -> int:
     ]
     for server in servers:
         threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=dhcp.serve, args=(BRIDGE, GATEWAY, folder / "dhcp.json"), daemon=True).start()
     dns.serve(GATEWAY, folder / "dns.json", folder / "dns.log")
     return 0
 

@@ -91,8 +91,9 @@ class State:
         self._write("pids", json.dumps([*self.processes(), {"pid": pid, "what": what, "started": _started(pid)}]) + "\n")
 
     def alive(self, what: str) -> bool:
-        """Whether a recorded process of that description still runs."""
-        return any(entry["what"] == what and _is_running(entry) for entry in self.processes())
+        """Whether processes of that description are recorded and all of them still run."""
+        chosen = [entry for entry in self.processes() if entry["what"] == what]
+        return bool(chosen) and all(_is_running(entry) for entry in chosen)
 
     def stop(self, what: str | None = None, timeout: float = 5) -> None:
         """End recorded processes: all, or those of one description. SIGTERM, then SIGKILL after ``timeout`` seconds."""
@@ -134,7 +135,8 @@ def _started(pid: int) -> int:
 
 
 def _is_running(entry: dict[str, Any]) -> bool:
-    return entry["started"] != 0 and _started(entry["pid"]) == entry["started"]
+    started: int = entry["started"]
+    return started != 0 and _started(entry["pid"]) == started
 
 
 def ssh_config(hosts: list[Host], folder: Path) -> str:

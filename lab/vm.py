@@ -139,9 +139,9 @@ def start(lab: Network, name: str, address: str, port: int, image: Path | None =
     lab.ip("tuntap", "add", "dev", machine.tap, "mode", "tap")
     lab.ip("link", "set", machine.tap, "master", network.BRIDGE, "up")
     if image is not None:
-        from lab import image as own_image
+        from lab import own_image
 
-        own_image.start(lab, machine, image, port)
+        own_image.start(lab, machine, image, lambda timeout: hosts.wait_for_ssh(port, timeout, name))
         return
     state = saved_state()
     run(["cp", "--reflink=auto", str(state / "disk.qcow2"), str(folder / "disk.qcow2")], timeout=120)
