@@ -107,17 +107,10 @@ class ComposeProject(FactBase[ComposeState]):
         views: tuple[str, ...] = (),
     ) -> str:
         label = "com.docker.compose.project"
-        image_list = " ".join(shlex.quote(image) for image in images)
-        by_name = " ".join(f"--filter {shlex.quote(f'name=^/{name}$')}" for _, name in names)
-        look = []
-        for view in views:
-            service, path = view.split(":", 1)
-            look.append(
-                f"id=$(docker ps -q --filter label={label}={project} --filter label=com.docker.compose.service={shlex.quote(service)}"
-                f" --filter label=com.docker.compose.oneoff=False | head -n 1); "
-                f'if [ -n "$id" ]; then pid=$(docker inspect --format "{{{{.State.Pid}}}}" "$id"); '
-                f'h=$(sha256sum < "/proc/$pid/root"{shlex.quote(path)} 2>/dev/null | cut -c1-64); echo {shlex.quote(view)} "${{h:--}}"; fi'
-            )
+        ps = "docker ps -a --no-trunc --format '{{.ID}} {{.Status}}'"
+        listed = [f"{ps} --filter label={label}={project}"]
+        if names:
+            listed.append(f"{ps} " + " ".join(f"--filter {shlex.quote(f'name=^/{name}$')}" for _, name in names))
         parts = [
             "command -v docker >/dev/null 2>&1 || exit 0",
             "timeout 20 docker version --format '{{.Server.Version}}' >/dev/null 2>&1 || exit 0",
@@ -125,15 +118,11 @@ class ComposeProject(FactBase[ComposeState]):
             f"if cd {shlex.quote(directory)} 2>/dev/null; then echo @files; sha256sum {COMPOSE_FILE} {ENV_FILE} 2>/dev/null; "
             f"if [ -f {COMPOSE_FILE} ]; then if h=$({COMPOSE} -p {project} -f {COMPOSE_FILE} config --hash '*' 2>&1); "
             "then echo @hashes; else echo @error; fi; printf '%s\\n' \"$h\"; fi; fi",
-            f"ps=$( (docker ps -a --no-trunc --format '{{{{.ID}}}} {{{{.Status}}}}' --filter label={label}={project}"
-            + (f"; docker ps -a --no-trunc --format '{{{{.ID}}}} {{{{.Status}}}}' {by_name}" if names else "")
-            + ") | sort -u)",
-            "echo @status; printf '%s\\n' \"$ps\"; echo @containers; ids=$(printf '%s\\n' \"$ps\" | cut -d' ' -f1)",
-            f'[ -z "$ids" ] || docker inspect --type container --format {shlex.quote(_INSPECT)} $ids 2>/dev/null',
-            "echo @images",
-            f'for i in {image_list}; do echo "$i" "$(docker image inspect --format "{{{{.Id}}}}" "$i" 2>/dev/null || echo -)"; done',
-            "echo @seen",
-            *look,
+            # a container in both lists may have two status texts ("Up 4 seconds", "Up 5 seconds"): unique by ID only
+            f"ps=$({'; '.join(listed)}); echo @status; printf '%s\\n' \"$ps\"; ids=$(printf '%s\\n' \"$ps\" | cut -d' ' -f1 | sort -u)",
+            f'echo @containers; [ -z "$ids" ] || docker inspect --type container --format {shlex.quote(_INSPECT)} $ids 2>/dev/null',
+            *_image_lines(images),
+            *_view_lines(project, views),
             "true",
         ]
         return "; ".join(parts)
@@ -185,6 +174,35 @@ def _sorted_out(project: str, found: list[Container]) -> dict[str, Any]:
         else:
             own[container.service] = container
     return {"containers": own, "orphans": tuple(orphans), "foreign": foreign}
+
+
+def _image_lines(images: tuple[str, ...]) -> list[str]:
+    """`reference ID` lines: one question for all images, and one for each only when some are missing."""
+    if not images:
+        return []
+    quoted = " ".join(map(shlex.quote, images))
+    inspect = "docker image inspect --format '{{.Id}}'"
+    return [
+        "echo @images",
+        f"i=$({inspect} {quoted} 2>/dev/null) && {{ printf '%s\\n' \"$i\" | for n in {quoted}; do read -r d; echo \"$n\" \"$d\"; done; }}"
+        f' || for n in {quoted}; do echo "$n" "$({inspect} "$n" 2>/dev/null || echo -)"; done',
+    ]
+
+
+def _view_lines(project: str, views: tuple[str, ...]) -> list[str]:
+    """`service:/path SHA-256` lines, read through /proc/PID/root of the service's running container."""
+    if not views:
+        return []
+    pids = "{{.State.Pid}} {{index .Config.Labels \"com.docker.compose.project\"}}:{{index .Config.Labels \"com.docker.compose.service\"}}"
+    lines = [f"echo @seen; [ -z \"$ids\" ] || p=$(docker inspect --type container --format '{pids}' $ids 2>/dev/null)"]
+    for view in views:
+        service, path = view.split(":", 1)
+        pid = f"$(printf '%s\\n' \"$p\" | sed -n 's/^\\([1-9][0-9]*\\) {project}:{service}$/\\1/p' | head -n 1)"
+        lines.append(
+            f'd={pid}; [ -z "$d" ] || {{ h=$(sha256sum < "/proc/$d/root"{shlex.quote(path)} 2>/dev/null | cut -c1-64); '
+            f'echo {shlex.quote(view)} "${{h:--}}"; }}'
+        )
+    return lines
 
 
 def _sections(output: Iterable[str]) -> dict[str, list[str]]:
