@@ -43,7 +43,7 @@ class Image:
 
 
 IMAGES = (
-    Image("hello_world", "base", HUB, "library/hello-world", ("latest",)),
+    Image("hello_world", "busybox", HUB, "library/hello-world", ("latest",)),
     Image("nginx", "nginx", HUB, "library/nginx", ("latest", "1.27.3")),
     Image("postgres", "postgres", HUB, "library/postgres", ("15-alpine",)),
     Image("redis", "redis", HUB, "library/redis", ("6-alpine",)),

@@ -8,6 +8,7 @@ leave no trace in it.
 from __future__ import annotations
 
 import subprocess
+import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,6 +109,28 @@ def base_tarball() -> Path:
     return cache.step("image-base", [debian.SUITE, *_BASE_PACKAGES, *_UNUSED_FILES], _build_base) / "base.tar"
 
 
+def _build_busybox(folder: Path) -> None:
+    program = debian.fetch("busybox", debian.SUITE, "busybox-static") / "busybox-static" / "bin" / "busybox"
+    with tarfile.open(folder / "busybox.tar", "w") as tar:
+        for name in ("bin", "tmp"):
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.mode = tarfile.DIRTYPE, 0o1777 if name == "tmp" else 0o755
+            tar.addfile(entry)
+        tar.add(program, "bin/busybox")
+        for applet in ("sh", "echo", "cat", "ls", "chown", "chmod", "mkdir", "sleep", "wget", "true"):
+            link = tarfile.TarInfo(f"bin/{applet}")
+            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+            tar.addfile(link)
+
+
+def busybox_tarball() -> Path:
+    """Cached: a root file system of 2 MB, one static program, for images that are pulled only to see that a pull works."""
+    return cache.step("image-busybox", [debian.SUITE], _build_busybox) / "busybox.tar"
+
+
+ROOTS = {"base": base_tarball, "busybox": busybox_tarball}
+
+
 def _apt_settings() -> str:
     """apt's proxy settings of this machine, and what keeps a layer small."""
     lines = engine.run(["apt-config", "dump"], timeout=30).stdout.splitlines()
@@ -124,8 +147,8 @@ def exists(image: str) -> bool:
 
 def tag(name: str) -> str:
     """The local name of a layer; the tag is the content key of the layer and all below it."""
-    if name == "base":
-        return f"{REPOSITORY}/base:{cache.key('base', [base_tarball().parent.name])[:16]}"
+    if name in ROOTS:
+        return f"{REPOSITORY}/{name}:{ROOTS[name]().parent.name.rpartition('-')[2]}"
     layer = LAYERS[name]
     return f"{REPOSITORY}/{name}:{cache.key(name, [tag(layer.parent), layer.script()])[:16]}"
 
@@ -139,8 +162,8 @@ def ensure(name: str, apt_state: Path) -> str:
     image = tag(name)
     if exists(image):
         return image
-    if name == "base":
-        engine.run(["docker", "import", str(base_tarball()), image], timeout=600)
+    if name in ROOTS:
+        engine.run(["docker", "import", str(ROOTS[name]()), image], timeout=600)
         return image
     layer = LAYERS[name]
     parent = ensure(layer.parent, apt_state)
