@@ -18,7 +18,7 @@ $(VENV)/.ready: pyproject.toml
 	@touch $@
 
 demo: venv
-	$(PYTHON) -m lab demo --kind $(KIND)
+	$(PYTHON) -m lab.demo $(KIND)
 
 test: lint unit lab-test
 

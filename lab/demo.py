@@ -55,3 +55,7 @@ def _lab(*arguments: str) -> None:
 
 def _say(text: str) -> None:
     print(text, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1] if len(sys.argv) > 1 else "container"))
