@@ -135,6 +135,7 @@ def load_or_exit(environ: Mapping[str, str]) -> Settings:
     """
     try:
         settings = load(environ)
+        logging.Logger("check").setLevel(settings.log_level or "INFO")
         logging.basicConfig(
             level=settings.log_level or "INFO", format="%(asctime)s %(levelname)s [%(name)s] %(message)s"
         )
