@@ -23,7 +23,17 @@ from lab.state import State
 
 DEFAULT_HOST = "llm"
 _HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
-_CONTAINER_TOOLS = ("ip", "iptables", "nsenter", "openssl", "ssh", "mmdebstrap", "rpmbuild", "createrepo_c", "dpkg-deb")
+_CONTAINER_TOOLS = (
+    "ip",
+    "iptables",
+    "nsenter",
+    "openssl",
+    "ssh",
+    "mmdebstrap",
+    "rpmbuild",
+    "createrepo_c",
+    "dpkg-deb",
+)
 
 
 def _say(text: str) -> None:
@@ -50,6 +60,7 @@ def _build(kind: str, hosts_only: bool, own_image: bool = False) -> None:
         vm.saved_state()
     if images is not None:
         images.build()
+        importlib.import_module("lab.models").build()
 
 
 def build(arguments: argparse.Namespace) -> int:
@@ -106,8 +117,12 @@ def up(arguments: argparse.Namespace) -> int:
                 hosts.remove(lab, name, present[name].kind)
             began = time.monotonic()
             host = hosts.make(lab, name, arguments.kind, arguments.image)
-            _say(f"lab: {name} ({host.kind}, {host.address}) answers SSH after {time.monotonic() - began:.1f} s")
-    _say(f"lab: up in {time.monotonic() - started:.1f} s; log in: ssh -F {state.path('ssh_config')} {names[0]}")
+            _say(
+                f"lab: {name} ({host.kind}, {host.address}) answers SSH after {time.monotonic() - began:.1f} s"
+            )
+    _say(
+        f"lab: up in {time.monotonic() - started:.1f} s; log in: ssh -F {state.path('ssh_config')} {names[0]}"
+    )
     return 0
 
 
@@ -176,13 +191,19 @@ def net(arguments: argparse.Namespace) -> int:
     return Network(State()).run(_command(arguments) or ["bash"])
 
 
+def demo(arguments: argparse.Namespace) -> int:
+    return int(importlib.import_module("lab.demo").run(arguments.kind))
+
+
 def _command(arguments: argparse.Namespace) -> list[str]:
     words: list[str] = arguments.command
     return words[1:] if words[:1] == ["--"] else words
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="lab", description="Disposable openEuler 22.03 SP3 look-alike hosts.")
+    parser = argparse.ArgumentParser(
+        prog="lab", description="Disposable openEuler 22.03 SP3 look-alike hosts."
+    )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
     def verb(name: str, action: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
@@ -191,14 +212,18 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     def buildable(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("--kind", choices=["container", "vm"], default="container", help="default: container")
+        sub.add_argument(
+            "--kind", choices=["container", "vm"], default="container", help="default: container"
+        )
         sub.add_argument("--hosts-only", action="store_true", help="no images, registries and models")
 
     buildable(verb("build", build, "Build everything that a lab needs; what is built already is looked up."))
     sub = verb("up", up, "Start the lab and make the hosts that are not up yet.")
     sub.add_argument("names", nargs="*", metavar="NAME", help=f"hosts (default: {DEFAULT_HOST})")
     buildable(sub)
-    sub.add_argument("--image", type=Path, metavar="FILE", help="your own openEuler qcow2, booted by its own boot loader")
+    sub.add_argument(
+        "--image", type=Path, metavar="FILE", help="your own openEuler qcow2, booted by its own boot loader"
+    )
     sub = verb("down", down, "Remove these hosts, or the whole lab.")
     sub.add_argument("names", nargs="*", metavar="NAME")
     verb("status", status, "What is up.")
@@ -212,6 +237,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("host", metavar="HOST")
     sub = verb("net", net, "Run a command inside the lab's network, as another machine on the LAN.")
     sub.add_argument("command", nargs=argparse.REMAINDER, metavar="-- CMD")
+    sub = verb("demo", demo, "A fresh host with the whole stack applied to it and verified.")
+    sub.add_argument("--kind", choices=["container", "vm"], default="container", help="default: container")
     return parser
 
 
@@ -219,7 +246,7 @@ def main(argv: list[str]) -> int:
     """Run one verb; returns the exit status."""
     arguments = _parser().parse_args(argv)
     try:
-        if arguments.verb in ("build", "up", "down", "reboot", "net"):
+        if arguments.verb in ("build", "up", "down", "reboot", "net", "demo"):
             engine.require_root()
         return int(arguments.action(arguments))
     except (LabError, KeyError) as error:

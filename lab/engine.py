@@ -23,6 +23,8 @@ PACKAGES = {
     "docker-registry": "docker-registry",
     "dockerd": "docker.io",
     "dpkg-deb": "dpkg",
+    "g++": "g++",
+    "gcc": "gcc",
     "ip": "iproute2",
     "iptables": "iptables",
     "mke2fs": "e2fsprogs",
@@ -58,7 +60,9 @@ def run(
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout, input=input, env=env)
     except FileNotFoundError:
-        raise LabError(f"{argv[0]}: not installed on this machine; `python -m lab build` installs what is missing") from None
+        raise LabError(
+            f"{argv[0]}: not installed on this machine; `python -m lab build` installs what is missing"
+        ) from None
     except subprocess.TimeoutExpired:
         raise LabError(f"`{' '.join(argv)}` did not end within {timeout:.0f} s") from None
     if check and done.returncode:
@@ -70,7 +74,9 @@ def run(
 def require_root() -> None:
     """:raises LabError: unless we are root: namespaces, taps and mmdebstrap need it."""
     if os.geteuid() != 0:
-        raise LabError("the lab makes network namespaces and containers: run it as root (sudo python -m lab ...)")
+        raise LabError(
+            "the lab makes network namespaces and containers: run it as root (sudo python -m lab ...)"
+        )
 
 
 def missing(programs: list[str]) -> list[str]:
@@ -86,7 +92,9 @@ def ensure(*programs: str) -> None:
         return
     packages = sorted({PACKAGES[program] for program in absent})
     if shutil.which("apt-get") is None:
-        raise LabError(f"missing programs: {', '.join(absent)}; install them (Debian packages: {' '.join(packages)})")
+        raise LabError(
+            f"missing programs: {', '.join(absent)}; install them (Debian packages: {' '.join(packages)})"
+        )
     require_root()
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *packages]
@@ -96,7 +104,9 @@ def ensure(*programs: str) -> None:
 
 
 def _answers() -> bool:
-    return run(["docker", "version", "--format", "{{.Server.Version}}"], timeout=20, check=False).returncode == 0
+    return (
+        run(["docker", "version", "--format", "{{.Server.Version}}"], timeout=20, check=False).returncode == 0
+    )
 
 
 def ensure_docker(timeout: float = 60) -> None:
@@ -116,9 +126,13 @@ def ensure_docker(timeout: float = 60) -> None:
         log = cache.root() / "dockerd.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as stream:
-            subprocess.Popen(["dockerd"], stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True)
+            subprocess.Popen(
+                ["dockerd"], stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True
+            )
     deadline = time.monotonic() + timeout
     while not _answers():
         if time.monotonic() > deadline:
-            raise LabError(f"dockerd does not answer after {timeout:.0f} s; see {cache.root() / 'dockerd.log'}")
+            raise LabError(
+                f"dockerd does not answer after {timeout:.0f} s; see {cache.root() / 'dockerd.log'}"
+            )
         time.sleep(0.2)
