@@ -113,6 +113,7 @@ def version_check(client: OllamaClient, image: str) -> Check:
 
 
 def stored_check(store: Store, model: Model) -> Check:
+    """The model is on disk, whole, and the declared one."""
     found = store.models.get(model.name)
     wrong = models.faults(found, model.name, model.digest)
     if found is None or wrong:
@@ -124,6 +125,7 @@ def stored_check(store: Store, model: Model) -> Check:
 
 
 def answer_check(client: OllamaClient, name: str) -> Check:
+    """The model does its work, and how long that takes."""
     with reading():
         try:
             return Check(f"model {name}: answers", True, client.ask(name))

@@ -237,7 +237,7 @@ class OllamaClient:
             if not vectors or not vectors[0]:
                 raise OllamaError("it returned no vector")
             return f"a vector of {len(vectors[0])} numbers in {time.monotonic() - begun:.1f} s"
-        answer = self.generate(model, QUESTION, num_predict=24)
+        answer = self.generate(model, QUESTION, num_predict=10)
         text = " ".join(answer.text.split())
         if not text:
             raise OllamaError(f"the answer is empty ({answer.tokens} tokens, {answer.done_reason})")

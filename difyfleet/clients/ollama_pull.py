@@ -6,7 +6,7 @@ import re
 
 _STEP = re.compile(
     r"pulling (?P<blob>[0-9a-f]{12})\.\.\.\s+(?P<percent>\d+)%[^0-9]*"
-    r"(?P<amounts>[\d.]+ [KMGT]?B(?:/[\d.]+ [KMGT]?B)?)?(?:\s+(?P<speed>[\d.]+ [KMGT]?B/s))?"
+    r"(?P<amounts>[\d.]+ [KMGT]?B(?:/ *[\d.]+ [KMGT]?B)?)?(?:\s+(?P<speed>[\d.]+ [KMGT]?B/s))?"
 )
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 
@@ -22,7 +22,8 @@ def progress_of(tail: str) -> str:
     for line in _ESCAPES.sub("\n", tail).splitlines():
         match = _STEP.search(line)
         if match and (match["percent"] != "100" or not newest):
-            parts = (match["blob"], f"{match['percent']}%", match["amounts"], match["speed"])
+            amounts = (match["amounts"] or "").replace("/ ", "/")
+            parts = (match["blob"], f"{match['percent']}%", amounts, match["speed"])
             newest = " ".join(part for part in parts if part)
         elif line.startswith(("verifying sha256 digest", "writing manifest")):
             newest = line.strip()

@@ -27,11 +27,13 @@ def short_name(relative):
 
 
 def stamp(path):
+    """What changes when a file is written: size in bytes, mtime and ctime in nanoseconds."""
     info = os.stat(path)
     return [info.st_size, info.st_mtime_ns, info.st_ctime_ns]
 
 
 def sha256(path):
+    """Hash of a file in hex, read 4 MiB at a time."""
     digest = hashlib.sha256()
     with open(path, "rb") as stream:
         for piece in iter(lambda: stream.read(1 << 22), b""):
@@ -40,6 +42,7 @@ def sha256(path):
 
 
 def read_record(path):
+    """What was proved before; empty where there is no (readable) record."""
     try:
         with open(path) as stream:
             found = json.load(stream)
@@ -49,6 +52,7 @@ def read_record(path):
 
 
 def write_record(path, record):
+    """Put a new record in place of the old one, root-only, whole or not at all."""
     temp = path + ".new"
     handle = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "w") as stream:
@@ -100,6 +104,7 @@ def blob_state(path, blob, recorded, deep):
 
 
 def read_store(models_dir, record, deep):
+    """All models with their blobs' states, and files that belong to none."""
     root = os.path.join(models_dir, "manifests")
     models, blobs = [], {}
     for folder, _, names in sorted(os.walk(root)):
@@ -118,6 +123,7 @@ def read_store(models_dir, record, deep):
 
 
 def main(arguments):
+    """One of the three actions above."""
     action, models_dir, record_path = arguments[:3]
     record = read_record(record_path)
     if action == "answered":

@@ -81,7 +81,7 @@ def model(
     Raises:
         HostError: the pull failed, a blob is damaged after two pulls, or the tag names another digest than declared.
     """
-    models_dir = f"{data_dir}/models"
+    models_dir, pulled = f"{data_dir}/models", False
     found = _store(data_dir).models.get(name)
     wrong = faults(found, name, digest)
     for attempt in range(_ATTEMPTS):
@@ -91,6 +91,7 @@ def model(
             yield Change(why if attempt == 0 else f"{why}, after a pull")
         yield call(pull, name, timeout, found.damaged_files(data_dir) if found else [])
         yield _script("record", models_dir, RECORD)
+        pulled = True
         found = _store(data_dir).models.get(name)
         wrong = faults(found, name, None)
     _insist(found, name, digest, wrong)
@@ -99,7 +100,7 @@ def model(
     if not found.recorded:
         yield Change(f"model {name}: blobs changed their times since they were proved, hashes are right")
         yield _script("record", models_dir, RECORD)
-    if warm and _store(data_dir).answered.get(name) != found.digest:
+    if warm and (pulled or _store(data_dir).answered.get(name) != found.digest):
         yield Change(f"model {name}: has not answered since it was pulled")
         yield call(warm_up, name, base_url)
         yield _script("answered", models_dir, RECORD, name, found.digest)

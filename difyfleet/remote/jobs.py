@@ -14,13 +14,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from paramiko import SSHException
 from pyinfra.api import FactBase, StringCommand
+from pyinfra.api.exceptions import PyinfraError
 
 from difyfleet.errors import HostError
 from difyfleet.progress import report
 
 POLL_SECONDS = 2.0
 _TAIL = 3000  # bytes of the log that are read at each look
+_PLAIN = (
+    r"\t\n\r\033\040-\176"  # progress bars are not ASCII, and a tail may begin in the middle of a character
+)
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,7 @@ class JobLook(FactBase[JobState]):
         quoted = shlex.quote(log)
         return (
             f"command -v systemctl >/dev/null || exit 0; systemctl show -p LoadState,SubState,Result {shlex.quote(unit)}; "
-            f"echo ---; [ -f {quoted} ] && tail -c {_TAIL} {quoted} | tr -d '\\000'; true"
+            f"echo ---; [ -f {quoted} ] && tail -c {_TAIL} {quoted} | LC_ALL=C tr -cd '{_PLAIN}'; true"
         )
 
     @staticmethod
@@ -149,7 +154,7 @@ def run_to_end(
     _run(on, job.start_command(before), where)
     deadline = time.monotonic() + job.timeout + 60
     while True:
-        look: JobState = on.get_fact(JobLook, unit=job.unit, log=job.log, _sudo=_sudo(on))
+        look = _look(on, job)
         if look.state == "done":
             _run(on, job.forget_command(), where)
             return
@@ -170,6 +175,18 @@ def run_to_end(
             said = now
             report(on.name, f"{where}: {said}")
         time.sleep(POLL_SECONDS)
+
+
+def _look(on: Any, job: Job) -> JobState:
+    try:
+        look: JobState = on.get_fact(JobLook, unit=job.unit, log=job.log, _sudo=_sudo(on))
+    except (PyinfraError, SSHException, OSError, EOFError) as error:
+        raise HostError(
+            f"the connection was lost while it ran ({error or type(error).__name__}); on the host it goes on",
+            where=f"{job.kind} {job.subject}",
+            hint="run the same command again: it finds the work under way and waits for it",
+        ) from error
+    return look
 
 
 def _sudo(on: Any) -> bool:

@@ -17,6 +17,7 @@ RECORD = "python3 - record /opt/ollama/models /var/lib/difyfleet/ollama-verified
 ANSWERED = (
     f"python3 - answered /opt/ollama/models /var/lib/difyfleet/ollama-verified.json qwen2.5:7b {DIGEST}"
 )
+ASKED = "model qwen2.5:7b: has not answered since it was pulled"
 STORE = fact(OllamaStore, data_dir="/opt/ollama", _timeout=HASH_TIMEOUT)
 
 
@@ -52,17 +53,16 @@ def test_absent_model_is_pulled_recorded_and_asked_once() -> None:
 def test_truncated_blob_is_removed_before_the_pull_which_would_trust_its_name() -> None:
     cut = Blob("sha256:" + "a" * 64, 100, "size", 10)
     notes, commands = steps(store(cut, BLOBS[1]), store(*BLOBS))
-    assert notes == ["model qwen2.5:7b: blob aaaaaaaaaaaa: 10 bytes, its manifest says 100"]
+    assert notes == ["model qwen2.5:7b: blob aaaaaaaaaaaa: 10 bytes, its manifest says 100", ASKED]
     path = f"/opt/ollama/models/blobs/sha256-{'a' * 64}"
-    assert commands == [f"FunctionCommand(pull, ('qwen2.5:7b', 14400, ['{path}']), {{}})", RECORD]
+    assert commands[:2] == [f"FunctionCommand(pull, ('qwen2.5:7b', 14400, ['{path}']), {{}})", RECORD]
+    assert commands[2].startswith("FunctionCommand(warm_up")  # what is in memory may be the cut file
 
 
 def test_blob_found_damaged_after_the_pull_is_pulled_again() -> None:
     bad = Blob("sha256:" + "a" * 64, 100, "hash", 100)
     notes, commands = steps(Store(), store(bad, BLOBS[1]), store(*BLOBS))
-    assert (
-        notes[-1] == "model qwen2.5:7b: blob aaaaaaaaaaaa: content does not match its SHA-256, after a pull"
-    )
+    assert notes[1] == "model qwen2.5:7b: blob aaaaaaaaaaaa: content does not match its SHA-256, after a pull"
     assert [command.split("(")[1].split(",")[0] for command in commands if "pull" in command] == [
         "pull",
         "pull",
