@@ -27,9 +27,14 @@ def converge(spec: HostSpec) -> None:
 
     if docker.method == "rpm":
         rpm.repository(docker, name="package repository")
-        rpm.packages(docker, name=f"Docker {docker.version} and Compose {docker.compose_version} from packages")
+        rpm.packages(
+            docker, name=f"Docker {docker.version} and Compose {docker.compose_version} from packages"
+        )
     else:
-        engine.static(docker, name=f"Docker {docker.version} and Compose {docker.compose_version} from the static archive")
+        engine.static(
+            docker,
+            name=f"Docker {docker.version} and Compose {docker.compose_version} from the static archive",
+        )
 
     service.unit(name="docker.service")
     daemon_json.configured(docker, images, name="daemon.json with the mirrors that answer")

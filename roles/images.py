@@ -29,7 +29,18 @@ def checks(spec: HostSpec) -> Iterator[Check]:
         found = images.present(image, there)
         known = recorded.get(image)
         same = found is not None and known in (None, found.id)
-        evidence = "absent" if found is None else found.id[7:19] if same else f"{found.id[7:19]}, {str(known)[7:19]} was pulled"
+        evidence = (
+            "absent"
+            if found is None
+            else found.id[7:19]
+            if same
+            else f"{found.id[7:19]}, {str(known)[7:19]} was pulled"
+        )
         yield Check(f"image {image}: there", same, evidence, "run apply; it pulls or tags the image again")
     info = host.get_fact(DockerFact).info
-    yield Check("canary: a container can start a thread", canary.answered(), f"Docker {info.version if info else '?'}", "run apply")
+    yield Check(
+        "canary: a container can start a thread",
+        canary.answered(),
+        f"Docker {info.version if info else '?'}",
+        "run apply",
+    )

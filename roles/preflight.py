@@ -26,7 +26,9 @@ def converge(spec: HostSpec) -> None:
     if failures:
         lines = [f"{check.name}: {check.evidence}\n    next: {check.hint}" for check in failures]
         count = "1 check failed" if len(lines) == 1 else f"{len(lines)} checks failed"
-        raise PreflightError(f"preflight: {count}, nothing was changed\n  " + "\n  ".join(lines), where=spec.name)
+        raise PreflightError(
+            f"preflight: {count}, nothing was changed\n  " + "\n  ".join(lines), where=spec.name
+        )
 
 
 def checks(spec: HostSpec) -> Iterator[Check]:

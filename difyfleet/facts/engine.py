@@ -37,7 +37,9 @@ class FileStat:
 class StaticEngine:
     """The static archive's files on the host."""
 
-    manifest: Mapping[str, Any] | None = None  # what install_engine_script.py wrote; None = not installed by difyfleet
+    manifest: Mapping[str, Any] | None = (
+        None  # what install_engine_script.py wrote; None = not installed by difyfleet
+    )
     files: Mapping[str, FileStat] = field(default_factory=dict)  # path -> state, absent ones left out
     group: bool = False  # group docker exists
     owner: str = ""  # package that owns /usr/bin/dockerd, "" = none

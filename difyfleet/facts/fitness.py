@@ -104,7 +104,9 @@ class Fitness:
     listeners: tuple[Listener, ...] | None = ()  # None = ss is missing
     containers: tuple[Published, ...] = ()
     images: frozenset[str] = frozenset()
-    models: frozenset[str] = frozenset()  # manifest paths below models/manifests: registry/namespace/model/tag
+    models: frozenset[str] = (
+        frozenset()
+    )  # manifest paths below models/manifests: registry/namespace/model/tag
     time: float = 0.0  # seconds since 1970 by the host's clock
 
 
@@ -152,7 +154,9 @@ class HostFitness(FactBase[Fitness]):
             packages=dict(line.split("|", 1) for line in part.get("packages", []) if "|" in line),
             dockerd=engine_version(first("dockerd")),
             managed=first("managed") == "yes",
-            addresses=tuple((bits[1], bits[3]) for bits in map(str.split, part.get("addresses", [])) if len(bits) > 3),
+            addresses=tuple(
+                (bits[1], bits[3]) for bits in map(str.split, part.get("addresses", [])) if len(bits) > 3
+            ),
             routes=_routes(part.get("routes", [])),
             client=first("client"),
             listeners=None if listeners == ["no ss"] else tuple(filter(None, map(_listener, listeners))),
@@ -202,7 +206,9 @@ def _listener(line: str) -> Listener | None:
         return None
     address, _, port = bits[3].rpartition(":")
     match = re.search(r'users:\(\("([^"]*)",pid=(\d+)', line)
-    return Listener(address.split("%")[0], int(port), match[1] if match else "", int(match[2]) if match else None)
+    return Listener(
+        address.split("%")[0], int(port), match[1] if match else "", int(match[2]) if match else None
+    )
 
 
 def _container(line: str) -> Published:

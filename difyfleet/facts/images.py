@@ -40,7 +40,9 @@ class LocalImages(FactBase[tuple[Image, ...]]):
     def process(self, output: Iterable[str]) -> tuple[Image, ...]:
         found = {}
         for raw in map(json.loads, filter(None, output)):
-            found[raw["id"]] = Image(raw["id"], frozenset(raw["tags"] or ()), frozenset(raw["digests"] or ()), raw["size"] or 0)
+            found[raw["id"]] = Image(
+                raw["id"], frozenset(raw["tags"] or ()), frozenset(raw["digests"] or ()), raw["size"] or 0
+            )
         return tuple(found.values())
 
 
@@ -68,7 +70,7 @@ class ImagePulls(FactBase[PullState]):
 
     def command(self, hashes: tuple[str, ...], data_root: str) -> str:
         return (
-            f"(export LC_ALL=C; cd {PULLS} 2>/dev/null || exit 0; for h in {' '.join(map(shlex.quote, hashes))}; do echo \"##$h\"; "
+            f'(export LC_ALL=C; cd {PULLS} 2>/dev/null || exit 0; for h in {" ".join(map(shlex.quote, hashes))}; do echo "##$h"; '
             'systemctl show "difyfleet-pull-$h.service" -p ActiveState --value; cat "$h.rc" 2>/dev/null || echo -; '
             'if [ -e "$h.log" ]; then grep -cE "Pulling fs layer|Already exists" "$h.log"; grep -cE "Pull complete|Already exists" "$h.log"; '
             'tail -n 3 "$h.log"; fi; done; echo "##bytes"; '

@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from email.message import Message
 
 LIMIT = float(sys.argv[1])
 IMAGE = sys.argv[2]
@@ -26,30 +27,32 @@ ACCEPT = ", ".join(
         "application/vnd.docker.distribution.manifest.v2+json",
     )
 )
-RESULTS = {}
+RESULTS = {}  # type: Dict[str, Dict[str, Any]]
 
 
 class Dead(Exception):
     pass
 
 
-def ask(url, headers=None):
+def ask(url: str, headers: "dict[str, str] | None" = None) -> "tuple[int, Message, bytes]":
     """(status, headers, first 64 KiB). HTTP errors are answers, too."""
-    request = urllib.request.Request(url, headers=dict({"User-Agent": "docker/28 difyfleet-probe"}, **(headers or {})))
+    request = urllib.request.Request(  # noqa: S310 - mirror URLs are http or https, the inventory's models see to that
+        url, headers=dict({"User-Agent": "docker/28 difyfleet-probe"}, **(headers or {}))
+    )
     try:
-        with urllib.request.urlopen(request, timeout=LIMIT) as answer:
+        with urllib.request.urlopen(request, timeout=LIMIT) as answer:  # noqa: S310
             return answer.status, answer.headers, answer.read(65536)
     except urllib.error.HTTPError as error:
         return error.code, error.headers, error.read(65536)
 
 
-def words(error):
+def words(error: BaseException) -> str:
     """An exception in an operator's words."""
     inner = getattr(error, "reason", error)
     if isinstance(inner, socket.gaierror):
-        return "no such name in DNS" if inner.errno in (-2, -5) else "DNS does not answer (%s)" % inner.strerror
+        return "no such name in DNS" if inner.errno in (-2, -5) else f"DNS does not answer ({inner.strerror})"
     if isinstance(inner, (socket.timeout, TimeoutError)) or "timed out" in str(inner):
-        return "silent for %g s" % LIMIT
+        return f"silent for {LIMIT:g} s"
     if isinstance(inner, ConnectionRefusedError):
         return "connection refused"
     if "CERTIFICATE_VERIFY_FAILED" in str(inner):
@@ -57,16 +60,16 @@ def words(error):
     return str(inner) or type(inner).__name__
 
 
-def is_html(headers):
+def is_html(headers: Message) -> bool:
     return "html" in (headers.get("Content-Type") or "").lower()
 
 
-def token(challenge, repository):
+def token(challenge: str, repository: str) -> "str | None":
     """The Authorization header that a 401 asks for, anonymously."""
     fields = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
     if not fields.get("realm"):
         return None
-    query = {"scope": "repository:%s:pull" % repository}
+    query = {"scope": f"repository:{repository}:pull"}
     if fields.get("service"):
         query["service"] = fields["service"]
     url = fields["realm"] + ("&" if "?" in fields["realm"] else "?") + urllib.parse.urlencode(query)
@@ -74,19 +77,19 @@ def token(challenge, repository):
         status, _, body = ask(url)
         found = json.loads(body.decode()) if status == 200 else {}
     except (OSError, ValueError) as error:
-        raise Dead("its token service %s fails: %s" % (urllib.parse.urlsplit(url).netloc, words(error)))
+        raise Dead(f"its token service {urllib.parse.urlsplit(url).netloc} fails: {words(error)}") from None
     value = found.get("token") or found.get("access_token")
     if not value:
-        raise Dead("its token service %s answers HTTP %s" % (urllib.parse.urlsplit(url).netloc, status))
-    return "Bearer " + value
+        raise Dead(f"its token service {urllib.parse.urlsplit(url).netloc} answers HTTP {status}")
+    return f"Bearer {value}"
 
 
-def probe(base):
+def probe(base: str) -> str:
     base = base.rstrip("/")
     status, headers, _ = ask(base + "/v2/")
     challenge = headers.get("Www-Authenticate") or ""
     if status not in (200, 401):
-        raise Dead("/v2/ answers HTTP %d%s" % (status, " (a web page)" if is_html(headers) else ""))
+        raise Dead(f"/v2/ answers HTTP {status}{', a web page' if is_html(headers) else ''}")
     if is_html(headers):
         raise Dead("a web page, not a registry")
     if status == 401 and not challenge.lower().startswith(("bearer", "basic")):
@@ -99,31 +102,34 @@ def probe(base):
         return "answers"
     name, _, tag = IMAGE.rpartition(":")
     wanted = {"Accept": ACCEPT}
+    manifest = f"{base}/v2/{name}/manifests/{tag}"
     try:
-        status, headers, _ = ask("%s/v2/%s/manifests/%s" % (base, name, tag), wanted)
+        status, headers, _ = ask(manifest, wanted)
         challenge = headers.get("Www-Authenticate") or ""
         if status == 401 and challenge.lower().startswith("bearer"):
             authorization = token(challenge, name)
             if authorization:
-                status, headers, _ = ask("%s/v2/%s/manifests/%s" % (base, name, tag), dict(wanted, Authorization=authorization))
+                status, headers, _ = ask(manifest, dict(wanted, Authorization=authorization))
     except (OSError, ValueError) as error:
-        if "silent" in words(error):  # a pull-through cache that fetches an image for the first time is slow, not dead
-            return "answers, slow with %s" % IMAGE
+        if "silent" in words(
+            error
+        ):  # a pull-through cache that fetches an image for the first time is slow, not dead
+            return f"answers, slow with {IMAGE}"
         raise
     if status == 200 and not is_html(headers):
-        return "serves %s" % IMAGE
+        return f"serves {IMAGE}"
     if status == 404 and not is_html(headers):
-        return "answers, does not have %s" % IMAGE
-    raise Dead("refuses %s: HTTP %d%s" % (IMAGE, status, " (a web page)" if is_html(headers) else ""))
+        return f"answers, does not have {IMAGE}"
+    raise Dead(f"refuses {IMAGE}: HTTP {status}{', a web page' if is_html(headers) else ''}")
 
 
-def work(url):
+def work(url: str) -> None:
     start = time.time()
     try:
         alive, reason = True, probe(url)
     except Dead as error:
         alive, reason = False, str(error)
-    except Exception as error:  # whatever a stranger's server does, the other mirrors count
+    except Exception as error:  # noqa: BLE001 - whatever a stranger's server does, the other mirrors count
         alive, reason = False, words(error)
     RESULTS[url] = {"url": url, "alive": alive, "reason": reason, "seconds": round(time.time() - start, 2)}
 
@@ -135,7 +141,12 @@ for thread in THREADS:
 for thread in THREADS:
     thread.join(max(0.0, END - time.time()))
 for url in URLS:
-    silent = {"url": url, "alive": False, "reason": "silent for %g s" % (3 * LIMIT), "seconds": round(3 * LIMIT, 2)}
+    silent = {
+        "url": url,
+        "alive": False,
+        "reason": f"silent for {3 * LIMIT:g} s",
+        "seconds": round(3 * LIMIT, 2),
+    }
     print(json.dumps(RESULTS.get(url, silent)))
 sys.stdout.flush()
 os._exit(0)  # look-ups that hang in the resolver cannot be cancelled

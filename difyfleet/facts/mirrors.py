@@ -64,5 +64,8 @@ class MirrorProbe(FactBase[dict[str, Answer]]):
 
 def _answer(entry: Mapping[str, Any]) -> Answer:
     return Answer(
-        bool(entry.get("alive")), str(entry.get("reason", "")), float(entry.get("seconds") or 0), str(entry.get("when", ""))
+        bool(entry.get("alive")),
+        str(entry.get("reason", "")),
+        float(entry.get("seconds") or 0),
+        str(entry.get("when", "")),
     )

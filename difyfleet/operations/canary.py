@@ -36,7 +36,17 @@ class Trial:
 
     @property
     def command(self) -> str:
-        words = ("--rm", "--pull", "never", "--network", "none", "--entrypoint", self.program, self.image, *self.arguments)
+        words = (
+            "--rm",
+            "--pull",
+            "never",
+            "--network",
+            "none",
+            "--entrypoint",
+            self.program,
+            self.image,
+            *self.arguments,
+        )
         return f"timeout 90 docker run {' '.join(map(shlex.quote, words))}"
 
 
@@ -48,7 +58,9 @@ def trials(spec: HostSpec) -> tuple[Trial, ...]:
     if spec.openwebui.enabled:
         found.append(Trial(spec.openwebui.image, "python3", ("-c", _PYTHON)))
     if spec.ollama.enabled:
-        found.append(Trial(spec.ollama.image, "ollama", ("--version",)))  # cgo: its threads come from pthread_create
+        found.append(
+            Trial(spec.ollama.image, "ollama", ("--version",))
+        )  # cgo: its threads come from pthread_create
     return tuple(found)
 
 

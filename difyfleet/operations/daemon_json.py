@@ -75,7 +75,9 @@ class Decision:
     @property
     def changed(self) -> tuple[str, ...]:
         old = self.old or {}
-        return tuple(key for key in {**old, **self.new} if old.get(key, _ABSENT) != self.new.get(key, _ABSENT))
+        return tuple(
+            key for key in {**old, **self.new} if old.get(key, _ABSENT) != self.new.get(key, _ABSENT)
+        )
 
     @property
     def restart(self) -> tuple[str, ...]:
@@ -135,7 +137,9 @@ def wanted(docker: Docker, mirrors: Iterable[str]) -> dict[str, Any]:
         try:
             mirror_url(url)
         except ValueError as error:
-            raise HostError(f"registry mirror {url}: {error}", where="docker.daemon: registry-mirrors") from None
+            raise HostError(
+                f"registry mirror {url}: {error}", where="docker.daemon: registry-mirrors"
+            ) from None
     return ours
 
 
@@ -150,7 +154,9 @@ def canonical(decision: Decision) -> str | None:
         return None
     if decision.old is None:
         return decision.state.text or ""
-    order = [key for key in decision.new if key in decision.old] + [key for key in decision.old if key not in decision.new]
+    order = [key for key in decision.new if key in decision.old] + [
+        key for key in decision.old if key not in decision.new
+    ]
     return json.dumps({key: decision.old[key] for key in order}, indent=2) + "\n"
 
 
@@ -161,7 +167,10 @@ def notes(decision: Decision) -> list[Change]:
         diff = unified(shown(canonical(decision)), shown(decision.text), PATH)
         found.append(Change(f"{PATH}: {_what_differs(decision)}", diff))
     elif decision.state is not None:
-        found += [Change(why) for why in attribute_changes(PATH, decision.state, mode="0644", owner="root", group="root")]
+        found += [
+            Change(why)
+            for why in attribute_changes(PATH, decision.state, mode="0644", owner="root", group="root")
+        ]
     return found
 
 
@@ -173,7 +182,9 @@ def _what_differs(decision: Decision) -> str:
     foreign = [key for key in decision.old if key not in decision.new]
     words = f"{', '.join(decision.changed)} {'differs' if len(decision.changed) == 1 else 'differ'}"
     if foreign and decision.recorded:
-        words += f"; {', '.join(foreign)} would go (to keep it, write it under docker.daemon in the inventory)"
+        words += (
+            f"; {', '.join(foreign)} would go (to keep it, write it under docker.daemon in the inventory)"
+        )
     return words
 
 
@@ -200,12 +211,18 @@ def refuse_logging(settings: Mapping[str, Any], service: DockerService) -> None:
     for option, pattern in _LOG_OPTIONS.items():
         value = (settings.get("log-opts") or {}).get(option)
         if isinstance(value, str) and not re.fullmatch(pattern, value):
-            raise HostError(f"{value!r} is no {option}", where=f"{PATH}: log-opts", hint="sizes are written 20m or 1g, counts 5")
+            raise HostError(
+                f"{value!r} is no {option}",
+                where=f"{PATH}: log-opts",
+                hint="sizes are written 20m or 1g, counts 5",
+            )
     driver = settings.get("log-driver", "json-file")
     known = service.info.log_drivers if service.info else frozenset()
     if known and isinstance(driver, str) and driver not in known | {"none"}:
         raise HostError(
-            f"dockerd has no log driver {driver!r}", where=f"{PATH}: log-driver", hint=f"it has: {', '.join(sorted(known))}"
+            f"dockerd has no log driver {driver!r}",
+            where=f"{PATH}: log-driver",
+            hint=f"it has: {', '.join(sorted(known))}",
         )
 
 
@@ -227,7 +244,9 @@ def configured(docker: Docker, images: tuple[str, ...]) -> Generator[Any, None, 
     decision = decide(docker, images)
     found = notes(decision)
     if not found:
-        if decision.by_hand:  # same settings in other words, or the record is lost: nothing to do but to remember
+        if (
+            decision.by_hand
+        ):  # same settings in other words, or the record is lost: nothing to do but to remember
             yield Change(f"{RECORD}: does not match {PATH}")
             yield call(_remember, decision)
         return
@@ -236,12 +255,28 @@ def configured(docker: Docker, images: tuple[str, ...]) -> Generator[Any, None, 
     refuse_logging(decision.new, service)
     yield from found
     yield shell("umask 022; mkdir -p /etc/docker /etc/difyfleet && chmod 0755 /etc/docker /etc/difyfleet")
-    yield call(_put, decision, bool(service.info and decision.restart), service.info.root if service.info else DEFAULT_ROOT)
+    yield call(
+        _put,
+        decision,
+        bool(service.info and decision.restart),
+        service.info.root if service.info else DEFAULT_ROOT,
+    )
 
 
 def trial(settings: Mapping[str, Any], root: str) -> str:
     """The settings for a dockerd that starts beside the running one and touches nothing of it: own root, socket and no networks."""
-    own = ("bip", "fixed-cidr", "hosts", "tls", "tlsverify", "tlscert", "tlskey", "tlscacert", "containerd", "cgroup-parent")
+    own = (
+        "bip",
+        "fixed-cidr",
+        "hosts",
+        "tls",
+        "tlsverify",
+        "tlscert",
+        "tlskey",
+        "tlscacert",
+        "containerd",
+        "cgroup-parent",
+    )
     changed = {key: value for key, value in settings.items() if key not in own}
     changed |= {
         "data-root": f"{root}/difyfleet-trial",
@@ -271,7 +306,9 @@ def _put(on: Any, decision: Decision, with_trial: bool, root: str) -> None:
         "by hand" if decision.by_hand else "",
     )
     stdin = "".join(base64.b64encode(part.encode()).decode() + "\n" for part in parts)
-    script = _SCRIPT.read_text().replace("@MIRRORS@", MIRROR_RECORD).replace("@TRIAL@", f"{root}/difyfleet-trial")
+    script = (
+        _SCRIPT.read_text().replace("@MIRRORS@", MIRROR_RECORD).replace("@TRIAL@", f"{root}/difyfleet-trial")
+    )
     ok, words = execute(on, script, stdin=stdin, timeout=120)
     if not ok:
         raise HostError(

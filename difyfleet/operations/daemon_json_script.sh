@@ -7,10 +7,8 @@ mkdir -p -m 0755 $d
 printf %s "$new" | base64 -d >"$t" || exit 1
 refuse() { rm -f "$t"; printf '%s\n' "$1" >&2; exit 1; }
 
-# --validate is there since 23.0. It answers on standard error.
-if dockerd --help 2>/dev/null | grep -q -e --validate; then
-  said=$(dockerd --validate --config-file="$t" 2>&1) || refuse "$said"
-fi
+# It answers on standard error, also when all is well.
+said=$(dockerd --validate --config-file="$t" 2>&1) || refuse "$said"
 
 # --validate does not look at drivers and their options, so a restart is tried first, beside the running daemon.
 if [ -n "$trial" ]; then

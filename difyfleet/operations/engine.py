@@ -16,17 +16,26 @@ from typing import Any
 from pyinfra import host
 
 from difyfleet.errors import HostError
+from difyfleet.facts.docker import PENDING
 from difyfleet.facts.engine import DOWNLOADS, MANIFEST, FileHashes, StaticEngine, StaticEngineFiles
 from difyfleet.operations.base import Change, call, operation, shell
 from difyfleet.operations.onhost import execute
-from difyfleet.operations.restart import mark
 from difyfleet.remote.upload import send, sha256_of
 from difyfleet.spec import defaults
 from difyfleet.spec.models import Docker
 
 BIN = "/usr/bin"
 PLUGIN = "/usr/local/lib/docker/cli-plugins/docker-compose"  # searched before /usr/libexec, and no package's folder
-PROGRAMS = ("containerd", "containerd-shim-runc-v2", "ctr", "docker", "docker-init", "docker-proxy", "dockerd", "runc")
+PROGRAMS = (
+    "containerd",
+    "containerd-shim-runc-v2",
+    "ctr",
+    "docker",
+    "docker-init",
+    "docker-proxy",
+    "dockerd",
+    "runc",
+)
 PATHS = (*(f"{BIN}/{name}" for name in PROGRAMS), PLUGIN)
 _SCRIPT = Path(__file__).with_name("install_engine_script.py")
 _STALL = 60  # seconds with less than 1 KiB/s after which a download is given up and resumed
@@ -73,7 +82,8 @@ def sources(docker: Docker, recorded: Mapping[str, Any] | None = None) -> tuple[
         "docker.bundle.sha256",
     )
     compose = _source(
-        bundle.compose_url or (None if bundle.compose_file else defaults.COMPOSE_URL.format(version=docker.compose_version)),
+        bundle.compose_url
+        or (None if bundle.compose_file else defaults.COMPOSE_URL.format(version=docker.compose_version)),
         bundle.compose_file,
         bundle.compose_sha256,
         sums,
@@ -96,13 +106,20 @@ def _sums(path: Path | None) -> dict[str, str]:
 
 
 def _source(
-    url: str | None, file: Path | None, given: str | None, sums: Mapping[str, str], recorded: str | None, target: str, key: str
+    url: str | None,
+    file: Path | None,
+    given: str | None,
+    sums: Mapping[str, str],
+    recorded: str | None,
+    target: str,
+    key: str,
 ) -> Source:
     name = file.name if file else (url or "").rsplit("/", 1)[-1]
     sha256 = given or sums.get(name) or (sha256_of(file) if file else None) or recorded
     if sha256 is None and url is not None and not url.startswith("https://"):
         raise HostError(
-            f"no SHA-256 for {url}, and http cannot be trusted without one", hint=f"set {key}, or docker.bundle.sha256sums with a line for {name}"
+            f"no SHA-256 for {url}, and http cannot be trusted without one",
+            hint=f"set {key}, or docker.bundle.sha256sums with a line for {name}",
         )
     return Source(None if file else url, file, sha256, target)
 
@@ -112,17 +129,25 @@ def differences(docker: Docker, seen: StaticEngine) -> list[str]:
     record = seen.manifest
     if record is None or record.get("method") != "static" or not isinstance(record.get("files"), dict):
         present = f"{BIN}/dockerd" in seen.files
-        return [f"docker: {'there, but not installed by difyfleet' if present else 'not installed'}, wanted {docker.version}"]
+        return [
+            f"docker: {'there, but not installed by difyfleet' if present else 'not installed'}, wanted {docker.version}"
+        ]
     archive, compose = sources(docker, record)
     found = []
     if record.get("version") != docker.version:
         found.append(f"docker: version {record.get('version')}, wanted {docker.version}")
     elif archive.sha256 not in (None, record.get("archive_sha256")):
-        found.append(f"docker {docker.version}: installed from another archive ({str(record.get('archive_sha256'))[:12]})")
+        found.append(
+            f"docker {docker.version}: installed from another archive ({str(record.get('archive_sha256'))[:12]})"
+        )
     if record.get("compose_version") != docker.compose_version:
-        found.append(f"compose plugin: version {record.get('compose_version')}, wanted {docker.compose_version}")
+        found.append(
+            f"compose plugin: version {record.get('compose_version')}, wanted {docker.compose_version}"
+        )
     elif compose.sha256 not in (None, record.get("compose_sha256")):
-        found.append(f"compose plugin {docker.compose_version}: another file ({str(record.get('compose_sha256'))[:12]})")
+        found.append(
+            f"compose plugin {docker.compose_version}: another file ({str(record.get('compose_sha256'))[:12]})"
+        )
     if not seen.group:
         found.append("group docker: absent")
     return found + list(_changed_files(record["files"], seen))
@@ -173,13 +198,21 @@ def static(docker: Docker) -> Generator[Any, None, None]:
     archive, compose = sources(docker, seen.manifest)
     for source in (archive, compose):
         if source.sha256 is None:
-            yield Change(f"{source.target}: no hash given; trusted on first use of {source.url}, held to afterwards")
-    yield shell(f"umask 022; mkdir -p {DOWNLOADS} /etc/difyfleet && chmod 0755 /var/lib/difyfleet {DOWNLOADS} /etc/difyfleet")
+            yield Change(
+                f"{source.target}: no hash given; trusted on first use of {source.url}, held to afterwards"
+            )
+    yield shell(
+        f"umask 022; mkdir -p {DOWNLOADS} /etc/difyfleet && chmod 0755 /var/lib/difyfleet {DOWNLOADS} /etc/difyfleet"
+    )
     for source in (archive, compose):
         yield call(bring, source)
-    if restart_reasons(docker):
-        yield shell(mark(f"other programs: {why[0]}"))
-    yield call(install, docker, archive, compose)
+    reasons = restart_reasons(docker)
+    yield call(install, docker, archive, compose, f"other programs: {reasons[0]}" if reasons else "")
+
+
+def _have(path: str, sha256: str) -> str:
+    """A shell test: the file is there and has this hash."""
+    return f'[ "$(sha256sum {path} 2>/dev/null | cut -c1-64)" = "{sha256}" ]'
 
 
 def download_command(source: Source) -> str:
@@ -187,12 +220,16 @@ def download_command(source: Source) -> str:
 
     Kept under DOWNLOADS so that a damaged program can be mended without a network; a broken download is resumed.
     """
-    path, part, url = f"{DOWNLOADS}/{source.target}", f"{DOWNLOADS}/{source.target}.part", shlex.quote(source.url or "")
+    path, part, url = (
+        f"{DOWNLOADS}/{source.target}",
+        f"{DOWNLOADS}/{source.target}.part",
+        shlex.quote(source.url or ""),
+    )
     curl = f"curl -fsSL --retry 3 --retry-delay 2 --connect-timeout 20 --speed-limit 1024 --speed-time {_STALL} -o {part}"
     python = shlex.quote(
         "import shutil,sys,urllib.request as u\nwith u.urlopen(sys.argv[1],timeout=60) as i, open(sys.argv[2],'wb') as o: shutil.copyfileobj(i,o,1<<20)"
     )
-    have = f'[ "$(sha256sum < {path} 2>/dev/null)" = "{source.sha256}  -" ]' if source.sha256 else "false"
+    have = _have(path, source.sha256) if source.sha256 else "false"
     return (
         f"umask 022; if {have}; then exit 0; fi; if command -v curl >/dev/null; then "
         f"{curl} -C - {url} || {{ rm -f {part}; {curl} {url}; }}; else python3 -c {python} {url} {part}; fi && mv -fT {part} {path}"
@@ -207,7 +244,7 @@ def bring(on: Any, source: Source) -> None:
     """
     path = f"{DOWNLOADS}/{source.target}"
     if source.file is not None:
-        there, _ = execute(on, f'[ "$(sha256sum < {path} 2>/dev/null)" = "{source.sha256}  -" ]')
+        there, _ = execute(on, _have(path, str(source.sha256)))
         if not there:
             send(on, source.file, path)
         return
@@ -220,8 +257,12 @@ def bring(on: Any, source: Source) -> None:
         )
 
 
-def install(on: Any, docker: Docker, archive: Source, compose: Source) -> None:
-    """Check, unpack and record. Raises HostError with the script's words; then nothing or whole files were replaced."""
+def install(on: Any, docker: Docker, archive: Source, compose: Source, restart: str) -> None:
+    """Check, unpack and record. Raises HostError with the script's words; then nothing or whole files were replaced.
+
+    Args:
+        restart: the reason for a restart of Docker that goes with it, "" = none.
+    """
     job = {
         "version": docker.version,
         "compose_version": docker.compose_version,
@@ -233,9 +274,13 @@ def install(on: Any, docker: Docker, archive: Source, compose: Source) -> None:
         "plugin": PLUGIN,
         "manifest": MANIFEST,
         "source": {"archive": archive.words, "compose": compose.words},
+        "restart": restart,
+        "pending": PENDING,
         "pinned": archive.sha256 is not None and compose.sha256 is not None,
     }
-    ok, words = execute(on, f"python3 - {shlex.quote(json.dumps(job))}", stdin=_SCRIPT.read_text(), timeout=600)
+    ok, words = execute(
+        on, f"python3 - {shlex.quote(json.dumps(job))}", stdin=_SCRIPT.read_text(), timeout=600
+    )
     if not ok:
         raise HostError(
             words.removeprefix("difyfleet: ") or "the installation failed without a word",

@@ -13,11 +13,15 @@ from difyfleet.spec.models import HostSpec
 Network = ipaddress.IPv4Network
 
 MAX_SKEW = 120  # seconds; beyond that TLS and signed tokens fail in ways that name neither
-OLDEST_ENGINE = (20, 10, 10)  # its seccomp profile is the first to answer clone3 with ENOSYS: older ones break glibc >= 2.34
+OLDEST_ENGINE = (
+    20,
+    10,
+    10,
+)  # its seccomp profile is the first to answer clone3 with ENOSYS: older ones break glibc >= 2.34
 GIB = 1024**3
 IMAGE_SHARE = 13.5 / (13.5 + 6.7)  # of the disk asked for: the document's images against its models
 SPARE_GIB = 2.0  # free room below which a host that has everything is warned of
-_WILD = {"0.0.0.0", "*", "[::]", "::", ""}  # noqa: S104 - addresses compared with, nothing is bound here
+_WILD = {"0.0.0.0", "*", "[::]", "::", ""}
 
 
 @dataclass(frozen=True)
@@ -61,11 +65,20 @@ def judge(seen: Fitness, spec: HostSpec, now: float) -> list[Check]:
     for _, judges in JUDGES.items():
         for judged in judges(seen, spec, now):
             skipped = not judged.ok and name_of(judged) in spec.preflight.skip
-            found.append(replace(judged, warn_only=True, evidence=f"{judged.evidence} (skipped)") if skipped else judged)
+            found.append(
+                replace(judged, warn_only=True, evidence=f"{judged.evidence} (skipped)")
+                if skipped
+                else judged
+            )
     unknown = sorted(set(spec.preflight.skip) - set(JUDGES))
     if unknown:
         found.append(
-            Check("skip: names of checks", False, f"no such check: {', '.join(unknown)}", f"known names: {', '.join(JUDGES)}")
+            Check(
+                "skip: names of checks",
+                False,
+                f"no such check: {', '.join(unknown)}",
+                f"known names: {', '.join(JUDGES)}",
+            )
         )
     return found
 
@@ -76,19 +89,39 @@ def name_of(check: Check) -> str:
 
 
 def _os(seen: Fitness, spec: HostSpec, now: float) -> Iterator[Check]:
-    pretty = seen.os.get("PRETTY_NAME") or " ".join(filter(None, (seen.os.get("NAME"), seen.os.get("VERSION")))) or "unknown"
+    pretty = (
+        seen.os.get("PRETTY_NAME")
+        or " ".join(filter(None, (seen.os.get("NAME"), seen.os.get("VERSION"))))
+        or "unknown"
+    )
     if spec.os == "any":
         yield Check("os: any distribution accepted", True, pretty)
         return
     # ID is "openEuler" with a capital E; VERSION_ID is the bare "22.03", the service pack stands only in VERSION.
     fits = seen.os.get("ID", "").lower() == "openeuler" and seen.os.get("VERSION_ID") == "22.03"
-    yield Check("os: openEuler 22.03", fits, pretty, "use an openEuler 22.03 LTS host, or say `os: any` to try this one")
+    yield Check(
+        "os: openEuler 22.03",
+        fits,
+        pretty,
+        "use an openEuler 22.03 LTS host, or say `os: any` to try this one",
+    )
     if fits and "SP3" not in seen.os.get("VERSION", ""):
-        yield Check("os: service pack 3", False, pretty, "difyfleet is tried on SP3; other service packs should work", True)
+        yield Check(
+            "os: service pack 3",
+            False,
+            pretty,
+            "difyfleet is tried on SP3; other service packs should work",
+            True,
+        )
 
 
 def _machine(seen: Fitness, spec: HostSpec, now: float) -> Iterator[Check]:
-    yield Check("machine: x86_64", seen.machine == "x86_64", seen.machine, "Docker's archive and the images are for x86_64")
+    yield Check(
+        "machine: x86_64",
+        seen.machine == "x86_64",
+        seen.machine,
+        "Docker's archive and the images are for x86_64",
+    )
 
 
 def _avx(seen: Fitness, spec: HostSpec, now: float) -> Iterator[Check]:
@@ -166,7 +199,13 @@ def _ports(seen: Fitness, spec: HostSpec, now: float) -> Iterator[Check]:
     for want in wanted_ports(spec):
         name = f"ports: {want.port}/tcp free for {want.use}"
         if seen.listeners is None:
-            yield Check(name, False, "ss is not installed, so nobody could be asked", "dnf install iproute", warn_only=True)
+            yield Check(
+                name,
+                False,
+                "ss is not installed, so nobody could be asked",
+                "dnf install iproute",
+                warn_only=True,
+            )
             continue
         holder = port_holder(seen, spec, want)
         yield Check(
@@ -181,17 +220,33 @@ def port_holder(seen: Fitness, spec: HostSpec, want: WantedPort) -> str | None:
     """Who holds a port that we want; None when it is free or one of our own containers has it."""
     for container in seen.containers:
         if any(port == want.port and _overlap(address, want.address) for address, port in container.ports):
-            return None if is_ours(container.working_dir, container.project, spec) else f"container {container.name}"
+            return (
+                None
+                if is_ours(container.working_dir, container.project, spec)
+                else f"container {container.name}"
+            )
     for listener in seen.listeners or ():
         if listener.port == want.port and _overlap(listener.address, want.address):
-            return f"{listener.process or 'a process'} (pid {listener.pid})" if listener.pid else (listener.process or "a process")
+            return (
+                f"{listener.process or 'a process'} (pid {listener.pid})"
+                if listener.pid
+                else (listener.process or "a process")
+            )
     return None
 
 
 def is_ours(working_dir: str, project: str, spec: HostSpec) -> bool:
     """Whether a compose project is one of the stack's: by its folder, since project names are anybody's."""
-    ours = (spec.dify.directory, spec.ollama.data_dir, spec.openwebui.data_dir, "/opt/difyfleet", "/etc/difyfleet")
-    return bool(project) and any(working_dir == folder or working_dir.startswith(f"{folder}/") for folder in ours)
+    ours = (
+        spec.dify.directory,
+        spec.ollama.data_dir,
+        spec.openwebui.data_dir,
+        "/opt/difyfleet",
+        "/etc/difyfleet",
+    )
+    return bool(project) and any(
+        working_dir == folder or working_dir.startswith(f"{folder}/") for folder in ours
+    )
 
 
 def _overlap(one: str, other: str) -> bool:
@@ -202,14 +257,23 @@ def _subnets(seen: Fitness, spec: HostSpec, now: float) -> Iterator[Check]:
     try:
         ours = docker_networks(spec)
     except (ValueError, TypeError, KeyError) as error:
-        yield Check("subnets: Docker's networks clash with nothing", False, f"docker.daemon: {error}", "correct bip or default-address-pools")
+        yield Check(
+            "subnets: Docker's networks clash with nothing",
+            False,
+            f"docker.daemon: {error}",
+            "correct bip or default-address-pools",
+        )
         return
-    clashes = [f"{net} with {what}" for net in ours for what, other in foreign_networks(seen) if net.overlaps(other)]
+    clashes = [
+        f"{net} with {what}" for net in ours for what, other in foreign_networks(seen) if net.overlaps(other)
+    ]
     yield Check(
         "subnets: Docker's networks clash with nothing",
         not clashes,
         "; ".join(clashes) or ", ".join(map(str, ours)),
-        "set docker.bip and docker.address_pools to ranges that this site does not use; a clash cuts the SSH session" if clashes else None,
+        "set docker.bip and docker.address_pools to ranges that this site does not use; a clash cuts the SSH session"
+        if clashes
+        else None,
     )
 
 
@@ -268,7 +332,9 @@ def _packages(seen: Fitness, spec: HostSpec, now: float) -> Iterator[Check]:
             "packages: Docker is not installed from packages",
             not upstream,
             ", ".join(f"{name}-{version}" for name, version in upstream.items()) or "none",
-            "keep them with docker.method: rpm, or remove them (containers stay in the data root)" if upstream else None,
+            "keep them with docker.method: rpm, or remove them (containers stay in the data root)"
+            if upstream
+            else None,
         )
     # what a package installed was judged above; a dockerd that nobody owns counts by its version
     if seen.dockerd and not found and not seen.managed:
@@ -288,29 +354,47 @@ def conflicting(seen: Fitness, spec: HostSpec) -> dict[str, str]:
 
 
 def _iptables(seen: Fitness, spec: HostSpec, now: float) -> Iterator[Check]:
-    yield Check("iptables: installed", bool(seen.iptables), seen.iptables or "not found", "dnf install iptables")
+    yield Check(
+        "iptables: installed", bool(seen.iptables), seen.iptables or "not found", "dnf install iptables"
+    )
 
 
 def _systemd(seen: Fitness, spec: HostSpec, now: float) -> Iterator[Check]:
     alive = seen.init == "systemd" and seen.init_state in ("running", "degraded", "starting")
     evidence = f"PID 1 is {seen.init or 'unknown'}, {seen.init_state or 'state unknown'}"
-    yield Check("systemd: PID 1 and running", alive, evidence, "the stack's services are systemd units: boot the host with systemd")
+    yield Check(
+        "systemd: PID 1 and running",
+        alive,
+        evidence,
+        "the stack's services are systemd units: boot the host with systemd",
+    )
     if alive and seen.init_state == "degraded":
         yield Check("systemd: no failed units", False, "degraded", "systemctl --failed", warn_only=True)
 
 
 def _python(seen: Fitness, spec: HostSpec, now: float) -> Iterator[Check]:
     version = tuple(int(part) for part in seen.python.split(".")[:2] if part.isdigit())
-    yield Check("python3: 3.6 or later", version >= (3, 6), seen.python or "not found", "dnf install python3 (dnf itself needs it)")
+    yield Check(
+        "python3: 3.6 or later",
+        version >= (3, 6),
+        seen.python or "not found",
+        "dnf install python3 (dnf itself needs it)",
+    )
 
 
 def _forwarding(seen: Fitness, spec: HostSpec, now: float) -> Iterator[Check]:
-    yield Check("forwarding: net.ipv4.ip_forward", True, f"{seen.forward or 'unknown'}; the docker role keeps it at 1")
+    yield Check(
+        "forwarding: net.ipv4.ip_forward", True, f"{seen.forward or 'unknown'}; the docker role keeps it at 1"
+    )
 
 
 def _traits(seen: Fitness, spec: HostSpec, now: float) -> Iterator[Check]:
     evidence = f"umask {seen.umask or '?'}, /tmp on {seen.tmp or '?'}, SELinux {seen.selinux or 'absent'}"
-    yield Check("traits: umask, /tmp, SELinux", True, f"{evidence}; modes are set explicitly and nothing large goes through /tmp")
+    yield Check(
+        "traits: umask, /tmp, SELinux",
+        True,
+        f"{evidence}; modes are set explicitly and nothing large goes through /tmp",
+    )
 
 
 Judge = Callable[[Fitness, HostSpec, float], Iterator[Check]]

@@ -64,7 +64,9 @@ class Work:
     """What is to be done about a host's images."""
 
     pull: tuple[str, ...] = ()
-    retag: tuple[tuple[str, str], ...] = ()  # (ID, reference): the recorded image is there under no or another name
+    retag: tuple[
+        tuple[str, str], ...
+    ] = ()  # (ID, reference): the recorded image is there under no or another name
     unrecorded: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -122,7 +124,11 @@ def pulled(images: tuple[str, ...], data_root: str) -> Generator[Any, None, None
 
 
 def _retag(on: Any, pairs: tuple[tuple[str, str], ...]) -> None:
-    ok, words = execute(on, " && ".join(f"docker tag {shlex.quote(one)} {shlex.quote(name)}" for one, name in pairs), timeout=60)
+    ok, words = execute(
+        on,
+        " && ".join(f"docker tag {shlex.quote(one)} {shlex.quote(name)}" for one, name in pairs),
+        timeout=60,
+    )
     if not ok:
         raise HostError(f"docker tag failed: {words}", where="images")
 
@@ -189,7 +195,17 @@ def pull_all(on: Any, images: tuple[str, ...], data_root: str) -> None:
 def _worth_another_try(words: str) -> bool:
     """Not for what another try cannot change: no such image, no right to it, no room."""
     lowered = words.lower()
-    return not any(text in lowered for text in ("not found", "manifest unknown", "denied", "unauthorized", "no space left", "invalid reference"))
+    return not any(
+        text in lowered
+        for text in (
+            "not found",
+            "manifest unknown",
+            "denied",
+            "unauthorized",
+            "no space left",
+            "invalid reference",
+        )
+    )
 
 
 def progress_text(done: int, total: int, running: Mapping[str, str], state: PullState) -> str:
@@ -209,8 +225,14 @@ def _failure(on: Any, failed: Mapping[str, str]) -> str:
     if any(on_hub(image) for image in failed):
         info = on.get_fact(DockerFact).info
         used = ", ".join(info.mirrors) if info and info.mirrors else "no mirror"
-        left_out = [f"{url} ({answer.reason})" for url, answer in on.get_fact(MirrorRecord).items() if not answer.alive]
-        lines.append(f"asked: {used}, then Docker Hub" + (f"; left out: {', '.join(left_out)}" if left_out else ""))
+        left_out = [
+            f"{url} ({answer.reason})"
+            for url, answer in on.get_fact(MirrorRecord).items()
+            if not answer.alive
+        ]
+        lines.append(
+            f"asked: {used}, then Docker Hub" + (f"; left out: {', '.join(left_out)}" if left_out else "")
+        )
     others = sorted({image.split("/", 1)[0] for image in failed if on_hub(image) is None and "/" in image})
     if others:
         lines.append(f"asked directly: {', '.join(others)} (mirrors serve Docker Hub only)")
@@ -220,7 +242,9 @@ def _failure(on: Any, failed: Mapping[str, str]) -> str:
 def _hint(failed: Mapping[str, str]) -> str:
     text = " ".join(failed.values()).lower()
     if "no space left" in text:
-        return "make room below docker.data_root (docker system df), then run apply again; whole layers are kept"
+        return (
+            "make room below docker.data_root (docker system df), then run apply again; whole layers are kept"
+        )
     if "manifest unknown" in text or "not found" in text:
         return "check the image's name and tag in the inventory"
     return "run apply again (whole layers are kept); try other mirrors with --reprobe-mirrors, or name another image in the inventory"
@@ -232,7 +256,11 @@ def _record(on: Any, images: tuple[str, ...]) -> None:
     ids = {image: found.id for image in images if (found := present(image, there)) is not None}
     missing = [image for image in images if image not in ids]
     if missing:
-        raise HostError(f"pulled, but not there: {', '.join(missing)}", where="images", hint="docker image ls on the host; run apply again")
+        raise HostError(
+            f"pulled, but not there: {', '.join(missing)}",
+            where="images",
+            hint="docker image ls on the host; run apply again",
+        )
     write(on, RECORD, ids)
 
 

@@ -43,19 +43,19 @@ def dearmor(text: bytes) -> bytes:
 
 
 try:
-    with urllib.request.urlopen(URL, timeout=60) as answer:
+    with urllib.request.urlopen(URL, timeout=60) as answer:  # noqa: S310 - file:// is allowed on purpose
         KEYFILE = answer.read(1 << 20)
 except OSError as error:
-    sys.exit("the signing key could not be fetched: %s" % error)
+    sys.exit(f"the signing key could not be fetched: {error}")
 try:
     PRIMARY = [body for tag, body in packets(dearmor(KEYFILE)) if tag == 6]
 except (IndexError, ValueError):
     PRIMARY = []
 if not PRIMARY:
-    sys.exit("not an OpenPGP key: %s" % URL)
-PRINTS = [hashlib.sha1(b"\x99" + len(body).to_bytes(2, "big") + body).hexdigest() for body in PRIMARY]
+    sys.exit(f"not an OpenPGP key: {URL}")
+PRINTS = [hashlib.sha1(b"\x99" + len(body).to_bytes(2, "big") + body).hexdigest() for body in PRIMARY]  # noqa: S324 - OpenPGP's own
 if WANTED and PRINTS != [WANTED]:
-    sys.exit("the signing key has the fingerprint %s, wanted %s" % (", ".join(PRINTS), WANTED))
+    sys.exit(f"the signing key has the fingerprint {', '.join(PRINTS)}, wanted {WANTED}")
 with open(TARGET + ".difyfleet-new", "wb") as out:
     out.write(KEYFILE)
 os.chmod(TARGET + ".difyfleet-new", 0o644)

@@ -1,6 +1,7 @@
 """Runs ON THE HOST (Python >= 3.6, standard library): Docker's static archive into /usr/bin, the Compose plugin beside it.
 
-One JSON object on argv: version, archive, archive_sha256, compose, compose_sha256, compose_version, bin, plugin, manifest, source, pinned.
+One JSON object on argv: version, archive, archive_sha256, compose, compose_sha256, compose_version, bin, plugin, manifest, source, pinned,
+restart (reason for a restart of Docker that this brings, "" = none), pending (file it is written to).
 Hashes are checked before anything is unpacked. Every file appears whole (copy beside the target, then rename), so running
 programs go on with their old inode. The manifest is written last: an interrupted run shows as not installed and is repeated.
 """
@@ -14,16 +15,17 @@ import subprocess
 import sys
 import tarfile
 import time
+from typing import IO
 
 JOB = json.loads(sys.argv[1])
 NEEDED = {"containerd", "containerd-shim-runc-v2", "docker", "docker-init", "docker-proxy", "dockerd", "runc"}
 
 
-def fail(text):
+def fail(text: str) -> None:
     sys.exit("difyfleet: " + text)
 
 
-def sha256(path):
+def sha256(path: str) -> str:
     digest = hashlib.sha256()
     with open(path, "rb") as stream:
         for block in iter(lambda: stream.read(1 << 20), b""):
@@ -31,7 +33,7 @@ def sha256(path):
     return digest.hexdigest()
 
 
-def place(source, target):
+def place(source: IO[bytes], target: str) -> None:
     """Copy an open file to its place: 0755 root:root, labelled, then renamed."""
     temp = target + ".difyfleet-new"
     with open(temp, "wb") as out:
@@ -39,14 +41,14 @@ def place(source, target):
         out.flush()
         os.fsync(out.fileno())
     os.chown(temp, 0, 0)
-    os.chmod(temp, 0o755)
+    os.chmod(temp, 0o755)  # noqa: S103 - programs
     os.rename(temp, target)
 
 
-def entry(path):
+def entry(path: str) -> "dict[str, str]":
     # taken after restorecon: a new label changes ctime
     state = os.stat(path)
-    stamp = "%d %d %d %d" % (state.st_size, int(state.st_mtime), int(state.st_ctime), state.st_ino)
+    stamp = f"{state.st_size} {int(state.st_mtime)} {int(state.st_ctime)} {state.st_ino}"
     return {"sha256": sha256(path), "stamp": stamp}
 
 
@@ -55,7 +57,7 @@ for kind in ("archive", "compose"):
     found = sha256(JOB[kind])
     if JOB[kind + "_sha256"] and found != JOB[kind + "_sha256"]:
         os.unlink(JOB[kind])
-        fail("%s has SHA-256 %s, wanted %s; nothing was unpacked" % (JOB[kind], found, JOB[kind + "_sha256"]))
+        fail(f"{JOB[kind]} has SHA-256 {found}, wanted {JOB[kind + '_sha256']}; nothing was unpacked")
     JOB[kind + "_sha256"] = found
 
 try:
@@ -68,24 +70,34 @@ with tarfile.open(JOB["archive"]) as archive:
     members = {os.path.basename(member.name): member for member in archive.getmembers() if member.isfile()}
     missing = sorted(NEEDED - set(members))
     if missing:
-        fail("%s lacks %s: not Docker's static archive" % (JOB["archive"], ", ".join(missing)))
+        fail(f"{JOB['archive']} lacks {', '.join(missing)}: not Docker's static archive")
+    if JOB["restart"]:
+        os.makedirs(os.path.dirname(JOB["pending"]), mode=0o755, exist_ok=True)
+        with open(JOB["pending"], "a") as out:
+            out.write(JOB["restart"] + "\n")
     for name, member in sorted(members.items()):
         target = os.path.join(JOB["bin"], name)
-        place(archive.extractfile(member), target)
+        content = archive.extractfile(member)
+        if content is None:  # cannot be: members holds regular files only
+            fail(f"{name} cannot be read")
+        else:
+            place(content, target)
         installed.append(target)
 os.makedirs(os.path.dirname(JOB["plugin"]), mode=0o755, exist_ok=True)
 with open(JOB["compose"], "rb") as stream:
     place(stream, JOB["plugin"])
 installed.append(JOB["plugin"])
 if shutil.which("restorecon"):
-    subprocess.run(["restorecon", "-F"] + installed, check=False)
+    subprocess.run(["restorecon", "-F", *installed], check=False)
 
-said = subprocess.run([os.path.join(JOB["bin"], "dockerd"), "--version"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+said = subprocess.run(
+    [os.path.join(JOB["bin"], "dockerd"), "--version"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+)
 words = said.stdout.decode("utf-8", "replace").strip()
 if said.returncode != 0:
-    fail("the new dockerd does not run: %s" % words)
-if "version %s" % JOB["version"] not in words:
-    fail("the archive holds another version than wanted (%s): %s" % (JOB["version"], words))
+    fail(f"the new dockerd does not run: {words}")
+if f"version {JOB['version']}" not in words:
+    fail(f"the archive holds another version than wanted ({JOB['version']}): {words}")
 
 record = {
     "method": "static",
@@ -104,3 +116,10 @@ with open(temp, "w") as out:
     out.write("\n")
 os.chmod(temp, 0o644)
 os.rename(temp, JOB["manifest"])
+
+# the archive stays, to mend a damaged program without a network; older ones only take room
+folder = os.path.dirname(JOB["archive"])
+for name in os.listdir(folder):
+    path = os.path.join(folder, name)
+    if name.startswith("docker-") and path not in (JOB["archive"], JOB["compose"]):
+        os.unlink(path)

@@ -85,7 +85,9 @@ def known(docker: Docker, images: Iterable[str]) -> Mirrors:
     ask = declared if again else tuple(url for url in declared if url not in recorded)
     answers = {**recorded, **_asked(ask, docker.mirror_timeout, probe_image(images))}
     fresh = tuple(url for url in ask if url in answers and _differ(answers[url], recorded.get(url)))
-    return Mirrors(declared, {url: answers[url] for url in declared if url in answers}, fresh, docker.mirror_max)
+    return Mirrors(
+        declared, {url: answers[url] for url in declared if url in answers}, fresh, docker.mirror_max
+    )
 
 
 def _differ(new: Answer, old: Answer | None) -> bool:
@@ -114,7 +116,8 @@ def record_text(mirrors: Mirrors) -> str:
 def as_lines(mirrors: Mirrors) -> list[str]:
     """One line per mirror whose answer is new, for the plan."""
     return [
-        f"mirror {url}: {'used' if mirrors.answers[url].alive else 'left out'} ({mirrors.answers[url].reason})" for url in mirrors.fresh
+        f"mirror {url}: {'used' if mirrors.answers[url].alive else 'left out'} ({mirrors.answers[url].reason})"
+        for url in mirrors.fresh
     ]
 
 

@@ -9,7 +9,9 @@ from pyinfra.api import StringCommand
 _TRAIL = 12  # lines of a failed command that are shown
 
 
-def execute(on: Any, script: str, *, stdin: str | None = None, timeout: int | None = None) -> tuple[bool, str]:
+def execute(
+    on: Any, script: str, *, stdin: str | None = None, timeout: int | None = None
+) -> tuple[bool, str]:
     """Run a shell script on the host, as root, through the door (journalled as a change).
 
     Args:
@@ -25,5 +27,7 @@ def execute(on: Any, script: str, *, stdin: str | None = None, timeout: int | No
     if timeout is not None:
         arguments["_timeout"] = timeout
     ok, output = on.run_shell_command(StringCommand(script), **arguments)
-    lines = [line for line in output.stderr_lines if line.strip()] or [line for line in output.stdout_lines if line.strip()]
+    lines = [line for line in output.stderr_lines if line.strip()] or [
+        line for line in output.stdout_lines if line.strip()
+    ]
     return bool(ok), "\n".join(lines[-_TRAIL:])

@@ -15,7 +15,7 @@ from difyfleet.errors import HostError
 from difyfleet.facts.engine import MANIFEST, InstalledPackages, RpmEngine, RpmEngineState
 from difyfleet.facts.files import PathState
 from difyfleet.facts.fitness import CONFLICTING
-from difyfleet.operations.base import Change, call, operation, shell
+from difyfleet.operations.base import Change, call, operation
 from difyfleet.operations.files import attribute_changes, put_command
 from difyfleet.operations.onhost import execute
 from difyfleet.operations.render import render
@@ -40,7 +40,9 @@ def wanted_versions(docker: Docker) -> dict[str, str | None]:
 
 def fits(found: str | None, wanted: str | None) -> bool:
     """Whether an installed version is the wanted one. Builds may add a suffix (`26.1.5+dfsg1`), never another digit."""
-    return found is not None and (wanted is None or re.fullmatch(re.escape(wanted) + r"([^\d.].*)?", found) is not None)
+    return found is not None and (
+        wanted is None or re.fullmatch(re.escape(wanted) + r"([^\d.].*)?", found) is not None
+    )
 
 
 def differences(docker: Docker, seen: RpmEngine) -> list[str]:
@@ -48,7 +50,9 @@ def differences(docker: Docker, seen: RpmEngine) -> list[str]:
     found = []
     for name, version in wanted_versions(docker).items():
         if not fits(seen.versions.get(name), version):
-            found.append(f"{name}: {seen.versions.get(name, 'not installed')}, wanted {version or 'any version'}")
+            found.append(
+                f"{name}: {seen.versions.get(name, 'not installed')}, wanted {version or 'any version'}"
+            )
     return found + [f"{path}: not as its package had it" for path in seen.changed]
 
 
@@ -70,20 +74,38 @@ def repository(docker: Docker) -> Generator[Any, None, None]:
     text = render("docker/docker.repo.j2", rpm=docker.rpm, key=KEY)
     state = host.get_fact(PathState, path=REPO)
     fingerprint = (docker.rpm.gpg_fingerprint or "").replace(" ", "").lower()
-    if docker.rpm.gpgkey and fingerprint[-8:] not in host.get_fact(RpmEngineState).keys | ({""} if not fingerprint else set()):
+    if docker.rpm.gpgkey and fingerprint[-8:] not in host.get_fact(RpmEngineState).keys | (
+        {""} if not fingerprint else set()
+    ):
         yield Change(f"rpm: signing key {fingerprint[-16:] or docker.rpm.gpgkey} not trusted yet")
         yield call(import_key, docker.rpm.gpgkey, fingerprint)
-    if state is None or state.text != text or attribute_changes(REPO, state, mode="0644", owner="root", group="root"):
-        yield Change(f"{REPO}: {'absent' if state is None else 'differs'}", unified(state.text if state else None, text, REPO))
+    if (
+        state is None
+        or state.text != text
+        or attribute_changes(REPO, state, mode="0644", owner="root", group="root")
+    ):
+        yield Change(
+            f"{REPO}: {'absent' if state is None else 'differs'}",
+            unified(state.text if state else None, text, REPO),
+        )
         yield put_command(REPO, text.encode(), mode="0644", owner="root", group="root")
 
 
 def import_key(on: Any, url: str, fingerprint: str) -> None:
     """Fetch a key on the host, compare its fingerprint there, then have rpm trust it."""
     words = " ".join(map(shlex.quote, (url, fingerprint, KEY)))
-    ok, said = execute(on, f"umask 022; mkdir -p {KEY.rpartition('/')[0]} && python3 - {words} && rpm --import {KEY}", stdin=_KEY_SCRIPT.read_text(), timeout=120)
+    ok, said = execute(
+        on,
+        f"umask 022; mkdir -p {KEY.rpartition('/')[0]} && python3 - {words} && rpm --import {KEY}",
+        stdin=_KEY_SCRIPT.read_text(),
+        timeout=120,
+    )
     if not ok:
-        raise HostError(said, where=url, hint="check docker.rpm.gpgkey and docker.rpm.gpg_fingerprint; no key was imported")
+        raise HostError(
+            said,
+            where=url,
+            hint="check docker.rpm.gpgkey and docker.rpm.gpg_fingerprint; no key was imported",
+        )
 
 
 @operation
@@ -105,32 +127,46 @@ def packages(docker: Docker) -> Generator[Any, None, None]:
         return
     for line in why:
         yield Change(line)
-    if restart_reasons(docker) and seen.versions:
-        yield shell(mark(f"other programs: {why[0]}"))
-    yield call(_install, docker, bool(seen.changed))
+    reasons = restart_reasons(docker) if seen.versions else []
+    yield call(_install, docker, bool(seen.changed), f"other programs: {reasons[0]}" if reasons else "")
 
 
-def dnf_command(verb: str, specs: list[str]) -> str:
-    """dnf as a systemd unit on the host: a cut SSH session must not end a transaction in its middle. Its words go to a file."""
+def dnf_command(verb: str, specs: list[str], restart: str = "") -> str:
+    """dnf as a systemd unit on the host: a cut SSH session must not end a transaction in its middle. Its words go to a file.
+
+    Args:
+        restart: the reason for a restart of Docker that the unit leaves behind when dnf succeeded.
+    """
     log = "/run/difyfleet/dnf.log"
+    then = f" && {mark(restart)}" if restart else ""
     dnf = f"dnf -y --enablerepo=difyfleet-docker --setopt=install_weak_deps=False {verb} {' '.join(map(shlex.quote, specs))}"
     return (
         f"mkdir -p -m 0755 /run/difyfleet; while systemctl -q is-active difyfleet-dnf.service; do sleep 1; done; "
         f"systemd-run --quiet --wait --collect --unit=difyfleet-dnf --setenv=LC_ALL=C "
-        f"sh -c {shlex.quote(f'exec {dnf} >{log} 2>&1')}; r=$?; [ $r = 0 ] || grep -v '^Last metadata' {log} | tail -n 12 >&2; exit $r"
+        f"sh -c {shlex.quote(f'{dnf} >{log} 2>&1{then}')}; r=$?; [ $r = 0 ] || grep -v '^Last metadata' {log} | tail -n 12 >&2; exit $r"
     )
 
 
-def _install(on: Any, docker: Docker, damaged: bool) -> None:
+def _install(on: Any, docker: Docker, damaged: bool, restart: str) -> None:
     specs = [f"{name}-{version}*" if version else name for name, version in wanted_versions(docker).items()]
-    ok, words = execute(on, dnf_command("install", specs), timeout=_DNF_SECONDS)
+    ok, words = execute(on, dnf_command("install", specs, "" if damaged else restart), timeout=_DNF_SECONDS)
     if ok and damaged:
-        ok, words = execute(on, dnf_command("reinstall", list(wanted_versions(docker))), timeout=_DNF_SECONDS)
+        ok, words = execute(
+            on, dnf_command("reinstall", list(wanted_versions(docker)), restart), timeout=_DNF_SECONDS
+        )
     if not ok:
-        raise HostError(f"dnf failed: {words}", where=docker.rpm.baseurl, hint="check docker.rpm.baseurl and docker.version; on the host: dnf --enablerepo=difyfleet-docker list --showduplicates docker-ce")
+        raise HostError(
+            f"dnf failed: {words}",
+            where=docker.rpm.baseurl,
+            hint="check docker.rpm.baseurl and docker.version; on the host: dnf --enablerepo=difyfleet-docker list --showduplicates docker-ce",
+        )
     left = differences(docker, on.get_fact(RpmEngineState))
     if left:
-        raise HostError(f"dnf ended well, but: {'; '.join(left)}", where=docker.rpm.baseurl, hint="see /run/difyfleet/dnf.log on the host")
+        raise HostError(
+            f"dnf ended well, but: {'; '.join(left)}",
+            where=docker.rpm.baseurl,
+            hint="see /run/difyfleet/dnf.log on the host",
+        )
 
 
 @operation
@@ -144,6 +180,10 @@ def conflicting_absent() -> Generator[Any, None, None]:
 
 
 def _remove(on: Any, names: tuple[str, ...]) -> None:
-    ok, words = execute(on, f"LC_ALL=C dnf -y remove {' '.join(map(shlex.quote, names))}", timeout=_DNF_SECONDS)
+    ok, words = execute(
+        on, f"LC_ALL=C dnf -y remove {' '.join(map(shlex.quote, names))}", timeout=_DNF_SECONDS
+    )
     if not ok:
-        raise HostError(f"dnf failed: {words}", where=f"packages {', '.join(names)}", hint="remove them by hand")
+        raise HostError(
+            f"dnf failed: {words}", where=f"packages {', '.join(names)}", hint="remove them by hand"
+        )

@@ -24,7 +24,9 @@ from difyfleet.operations.restart import clear, mark, roll_back
 from difyfleet.spec.models import Docker
 
 UNIT = "/etc/systemd/system/docker.service"
-SYSCTL = "/etc/sysctl.d/99-zz-difyfleet.conf"  # sorts after 99-sysctl.conf, openEuler's link to /etc/sysctl.conf
+SYSCTL = (
+    "/etc/sysctl.d/99-zz-difyfleet.conf"  # sorts after 99-sysctl.conf, openEuler's link to /etc/sysctl.conf
+)
 _UP_SECONDS = 60
 
 
@@ -54,7 +56,13 @@ def unit() -> Generator[Any, None, None]:
     if unit_differences():
         reason = "true" if host.get_fact(DockerFact).load == "not-found" else mark(f"{UNIT} changed")
         yield put_command(
-            UNIT, unit_text().encode(), mode="0644", owner="root", group="root", validate=reason, after="systemctl daemon-reload"
+            UNIT,
+            unit_text().encode(),
+            mode="0644",
+            owner="root",
+            group="root",
+            validate=reason,
+            after="systemctl daemon-reload",
         )
     elif host.get_fact(DockerFact).need_reload:
         yield Change("docker.service: changed on disk, systemd has not read it")
@@ -70,8 +78,15 @@ def forwarding() -> Generator[Any, None, None]:
     """
     wanted = render("docker/sysctl.conf.j2")
     state, seen = host.get_fact(PathState, path=SYSCTL), host.get_fact(IpForward)
-    if state is None or state.text != wanted or attribute_changes(SYSCTL, state, mode="0644", owner="root", group="root"):
-        yield Change(f"{SYSCTL}: {'absent' if state is None else 'differs'}", unified(state.text if state else None, wanted, SYSCTL))
+    if (
+        state is None
+        or state.text != wanted
+        or attribute_changes(SYSCTL, state, mode="0644", owner="root", group="root")
+    ):
+        yield Change(
+            f"{SYSCTL}: {'absent' if state is None else 'differs'}",
+            unified(state.text if state else None, wanted, SYSCTL),
+        )
         yield put_command(SYSCTL, wanted.encode(), mode="0644", owner="root", group="root")
     if ("/etc/sysctl.conf", "0") in seen.lines:
         yield Change("/etc/sysctl.conf: net.ipv4.ip_forward = 0, wanted 1")
@@ -100,7 +115,10 @@ def restart_reasons(docker: Docker, images: tuple[str, ...], seen: DockerService
 
 
 def _manages_chains(docker: Docker) -> bool:
-    return docker.daemon.get("iptables", True) is not False and docker.daemon.get("firewall-backend", "iptables") == "iptables"
+    return (
+        docker.daemon.get("iptables", True) is not False
+        and docker.daemon.get("firewall-backend", "iptables") == "iptables"
+    )
 
 
 def reload_reasons(docker: Docker, images: tuple[str, ...], seen: DockerService) -> list[str]:
@@ -110,10 +128,16 @@ def reload_reasons(docker: Docker, images: tuple[str, ...], seen: DockerService)
     decision, found = daemon_json.decide(docker, images), []
     mirrors = tuple(entry(decision.new.get("registry-mirrors")))
     if seen.info.mirrors != mirrors:
-        found.append(f"mirrors in force: {', '.join(seen.info.mirrors) or 'none'}; wanted: {', '.join(mirrors) or 'none'}")
+        found.append(
+            f"mirrors in force: {', '.join(seen.info.mirrors) or 'none'}; wanted: {', '.join(mirrors) or 'none'}"
+        )
     if seen.info.live_restore != bool(decision.new.get("live-restore", False)):
         found.append(f"live-restore in force: {json.dumps(seen.info.live_restore)}")
-    others = [key for key in decision.changed if key not in decision.restart and key not in ("registry-mirrors", "live-restore")]
+    others = [
+        key
+        for key in decision.changed
+        if key not in decision.restart and key not in ("registry-mirrors", "live-restore")
+    ]
     if others:
         found.append(f"daemon.json: {', '.join(others)}")
     return found
@@ -165,7 +189,11 @@ def start(on: Any, verb: str, live_restore_first: bool = False) -> None:
         HostError: with dockerd's own words.
     """
     first = "systemctl reload docker.service; sleep 1; " if live_restore_first else ""
-    ok, _ = execute(on, f"{first}systemctl reset-failed docker.service 2>/dev/null; systemctl {verb} docker.service", timeout=180)
+    ok, _ = execute(
+        on,
+        f"{first}systemctl reset-failed docker.service 2>/dev/null; systemctl {verb} docker.service",
+        timeout=180,
+    )
     if ok:
         return
     _, words = execute(on, _JOURNAL + ">&2")
@@ -208,6 +236,8 @@ def settled(on: Any, docker: Docker, images: tuple[str, ...]) -> None:
         if time.monotonic() > deadline:
             _, words = execute(on, _JOURNAL + ">&2")
             raise HostError(
-                f"{'; '.join(why)}. {daemon_json.mask_words(words)}", where="docker.service", hint="journalctl -u docker -n 50"
+                f"{'; '.join(why)}. {daemon_json.mask_words(words)}",
+                where="docker.service",
+                hint="journalctl -u docker -n 50",
             )
         time.sleep(0.5)
