@@ -42,11 +42,19 @@ def _operations(host: HostResult, console: Console, verbose: bool) -> None:
         for why in operation.why:
             console.print(f"    {escape(why)}", highlight=False, soft_wrap=True, style="dim")
         if operation.diff:
-            for line in operation.diff.splitlines():
-                style = "green" if line.startswith("+") else "red" if line.startswith("-") else "dim"
-                console.print(f"    {line}", style=style, markup=False, highlight=False, soft_wrap=True)
+            _diff(operation.diff, console, verbose)
         if operation.error:
             console.print(escape(_indent(operation.error)), style="red", highlight=False, soft_wrap=True)
+
+
+def _diff(text: str, console: Console, verbose: bool) -> None:
+    lines = text.splitlines()
+    if lines[0] == "--- /dev/null" and not verbose:
+        console.print(f"    new file, {len(lines) - 3} lines (-v shows them)", style="dim", highlight=False)
+        return
+    for line in lines:
+        style = "green" if line.startswith("+") else "red" if line.startswith("-") else "dim"
+        console.print(f"    {line}", style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def _checks(host: HostResult, console: Console, verbose: bool) -> None:
