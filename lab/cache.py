@@ -7,6 +7,7 @@ change file names under a cache that is still good.
 
 from __future__ import annotations
 
+import ast
 import fcntl
 import functools
 import hashlib
@@ -54,14 +55,16 @@ def key(name: str, inputs: Iterable[Input], script: Path | None = None) -> str:
     """The content key of a step, as 64 hex digits.
 
     A ``Path`` stands for its content (a folder: for all names and contents below it), not for where it lies, so that two
-    checkouts share a cache. ``str`` and ``bytes`` stand for themselves. Order counts.
+    checkouts share a cache. ``str`` and ``bytes`` stand for themselves. Order counts. ``script`` is the Python file that
+    does the work.
 
     :raises FileNotFoundError: if a path does not exist.
     """
     digest = hashlib.sha256()
     _feed(digest, b"s", name.encode())
     if script is not None:
-        _feed_path(digest, script, "script")
+        # Its syntax tree and not its text: comments and line breaks do not change what it builds.
+        _feed(digest, b"p", ast.dump(ast.parse(script.read_text())).encode())
     for item in inputs:
         if isinstance(item, Path):
             if not item.exists():
@@ -89,15 +92,18 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def step(name: str, inputs: Iterable[Input], build: Callable[[Path], None]) -> Path:
+def step(
+    name: str, inputs: Iterable[Input], build: Callable[[Path], None], *, by_script: bool = True
+) -> Path:
     """Build once, look up ever after.
 
     :param name: name of the step, such as ``rootfs``; becomes part of the folder's name.
     :param inputs: everything the result depends on, see :func:`key`. The file that defines ``build`` is added by itself.
     :param build: called with an empty folder that it has to fill; not called on a hit.
+    :param by_script: whether that file counts; not for what must outlive its edits, such as a CA that hosts trust.
     :returns: the finished folder; treat it as read-only.
     """
-    digest = key(name, inputs, _script_of(build))
+    digest = key(name, inputs, _script_of(build) if by_script else None)
     final = root() / f"{name}-{digest[:16]}"
     if final.is_dir():
         return final

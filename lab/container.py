@@ -97,7 +97,9 @@ def execute(lab: Network, host: str, command: list[str], *, tty: bool = False) -
 
 def running(lab: Network, host: str) -> bool:
     """Whether the host's two containers run."""
-    states = run(["docker", "inspect", "-f", "{{.State.Running}}", *_names(lab, host)], check=False).stdout.split()
+    states = run(
+        ["docker", "inspect", "-f", "{{.State.Running}}", *_names(lab, host)], check=False
+    ).stdout.split()
     return states == ["true", "true"]
 
 
@@ -108,7 +110,9 @@ def restart(lab: Network, host: str) -> None:
 
 def remove(lab: Network, host: str) -> None:
     """Remove a container host with its volumes; nothing happens if there is none."""
-    present = run(["docker", "ps", "-aq", "--filter", f"label={_LABEL}={lab.name}", "--format", "{{.Names}}"]).stdout.split()
+    present = run(
+        ["docker", "ps", "-aq", "--filter", f"label={_LABEL}={lab.name}", "--format", "{{.Names}}"]
+    ).stdout.split()
     chosen = [name for name in _names(lab, host) if name in present]
     if chosen:
         run(["docker", "rm", "-f", "-v", *chosen], timeout=120)
@@ -116,6 +120,8 @@ def remove(lab: Network, host: str) -> None:
 
 def remove_all(lab: Network) -> None:
     """Remove every container that carries this lab's label, whatever the records say."""
-    present = run(["docker", "ps", "-aq", "--filter", f"label={_LABEL}={lab.name}"], check=False).stdout.split()
+    present = run(
+        ["docker", "ps", "-aq", "--filter", f"label={_LABEL}={lab.name}"], check=False
+    ).stdout.split()
     if present and run(["docker", "rm", "-f", "-v", *present], timeout=120, check=False).returncode:
         raise LabError(f"cannot remove the lab's containers: try `docker rm -f -v {' '.join(present)}`")

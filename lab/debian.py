@@ -82,7 +82,17 @@ class Archive:
         debs = target / "debs"
         debs.mkdir(parents=True, exist_ok=True)
         engine.run(
-            ["sh", "-c", 'cd "$1"; shift; exec apt-get "$@"', "sh", str(debs), *self._options, "download", "-q", *packages],
+            [
+                "sh",
+                "-c",
+                'cd "$1"; shift; exec apt-get "$@"',
+                "sh",
+                str(debs),
+                *self._options,
+                "download",
+                "-q",
+                *packages,
+            ],
             timeout=900,
         )
         trees = {}

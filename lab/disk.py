@@ -110,10 +110,22 @@ def base() -> Path:
             tree, raw = Path(work, "root"), Path(work, "base.raw")
             tree.mkdir()
             engine.run(
-                ["tar", "--numeric-owner", "--xattrs", "--xattrs-include=*", "-xpf", str(tarball), "-C", str(tree)],
+                [
+                    "tar",
+                    "--numeric-owner",
+                    "--xattrs",
+                    "--xattrs-include=*",
+                    "-xpf",
+                    str(tarball),
+                    "-C",
+                    str(tree),
+                ],
                 timeout=300,
             )
-            engine.run(["cp", "-a", "--no-preserve=ownership", f"{modules}/lib/modules", f"{tree}/usr/lib/"], timeout=120)
+            engine.run(
+                ["cp", "-a", "--no-preserve=ownership", f"{modules}/lib/modules", f"{tree}/usr/lib/"],
+                timeout=120,
+            )
             options = "root_owner=0:0,lazy_itable_init=1,lazy_journal_init=1"
             engine.run(
                 ["mke2fs", "-q", "-t", "ext4", "-E", options, "-O", "^metadata_csum_seed", "-m", "0", "-L", "root",

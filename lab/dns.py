@@ -59,7 +59,13 @@ def parse(packet: bytes) -> Question:
         at += length
     if at + 4 > len(packet):
         raise MalformedQuery("no type and class")
-    return Question(ident, ".".join(labels), struct.unpack(">H", packet[at : at + 2])[0], packet[12 : at + 4], bool(flags & 0x100))
+    return Question(
+        ident,
+        ".".join(labels),
+        struct.unpack(">H", packet[at : at + 2])[0],
+        packet[12 : at + 4],
+        bool(flags & 0x100),
+    )
 
 
 def answer(question: Question, zone: Zone) -> bytes | None:
@@ -81,7 +87,9 @@ def verdict(question: Question, zone: Zone) -> str:
     """What the log says of an answer: the address, ``empty``, ``silence`` or ``NXDOMAIN``."""
     if question.name not in zone:
         return "NXDOMAIN"
-    return (zone[question.name] or "silence") if question.type == A or zone[question.name] is None else "empty"
+    return (
+        (zone[question.name] or "silence") if question.type == A or zone[question.name] is None else "empty"
+    )
 
 
 class Records:
@@ -115,6 +123,8 @@ def serve(address: str, records: Path, log: Path, port: int = 53) -> None:
                 continue
             zone = source.zone()
             response = answer(question, zone)
-            lines.write(f"{time.time():.3f} {client[0]} {question.name} {question.type} {verdict(question, zone)}\n")
+            lines.write(
+                f"{time.time():.3f} {client[0]} {question.name} {question.type} {verdict(question, zone)}\n"
+            )
             if response is not None:
                 server.sendto(response, client)

@@ -19,7 +19,20 @@ _PORTS = (22, 80, 443, 8080)  # SSH, Dify, Dify over TLS, Open WebUI
 def ensure_key(state: State) -> None:
     """The lab's SSH key, one per checkout."""
     if not state.path("key").exists():
-        run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "difyfleet-lab", "-f", str(state.path("key"))])
+        run(
+            [
+                "ssh-keygen",
+                "-q",
+                "-t",
+                "ed25519",
+                "-N",
+                "",
+                "-C",
+                "difyfleet-lab",
+                "-f",
+                str(state.path("key")),
+            ]
+        )
 
 
 def free_address(hosts: list[Host]) -> str:
@@ -53,15 +66,23 @@ def wait_for_ssh(port: int, timeout: float, what: str) -> float:
 
 def record_host_key(state: State, host: Host) -> None:
     """Put a new host's key into ``known_hosts``, under the relay's name and under its lab address."""
-    scan = run(["ssh-keyscan", "-T", "10", "-t", "ed25519", "-p", str(host.ssh_port), "127.0.0.1"], timeout=30).stdout
+    scan = run(
+        ["ssh-keyscan", "-T", "10", "-t", "ed25519", "-p", str(host.ssh_port), "127.0.0.1"], timeout=30
+    ).stdout
     keys = [line.split(" ", 1)[1] for line in scan.splitlines() if line and not line.startswith("#")]
     if not keys:
         raise LabError(f"{host.name} shows no ed25519 host key on 127.0.0.1:{host.ssh_port}")
     names = (f"[127.0.0.1]:{host.ssh_port}", host.address)
     path = state.path("known_hosts")
     # What an earlier host of this address, or an earlier relay on this port, left behind goes.
-    kept = [line for line in (path.read_text().splitlines() if path.exists() else []) if line.split(" ", 1)[0] not in names]
-    path.write_text("".join(f"{line}\n" for line in [*kept, *(f"{name} {key}" for name in names for key in keys)]))
+    kept = [
+        line
+        for line in (path.read_text().splitlines() if path.exists() else [])
+        if line.split(" ", 1)[0] not in names
+    ]
+    path.write_text(
+        "".join(f"{line}\n" for line in [*kept, *(f"{name} {key}" for name in names for key in keys)])
+    )
 
 
 def alive(lab: Network, host: Host) -> bool:

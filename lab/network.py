@@ -136,7 +136,9 @@ class Network:
         while run(self.argv(["timeout", "2", "bash", "-c", probe]), check=False).returncode:
             if time.monotonic() > deadline:
                 tail = log.read_text(errors="replace")[-2000:] if log.exists() else ""
-                raise LabError(f"nothing listens on {address}:{port} in the lab after {timeout:.0f} s; {log} ends: {tail}")
+                raise LabError(
+                    f"nothing listens on {address}:{port} in the lab after {timeout:.0f} s; {log} ends: {tail}"
+                )
             time.sleep(0.05)
 
     def publish(self, name: str, folder: Path) -> None:

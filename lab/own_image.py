@@ -57,7 +57,13 @@ def _with_password(password: str, folder: Path) -> dict[str, str]:
     program = folder / "askpass"
     program.write_text(f'#!/bin/sh\nprintf "%s\\n" "${PASSWORD}"\n')
     program.chmod(0o700)
-    return {**os.environ, PASSWORD: password, "SSH_ASKPASS": str(program), "SSH_ASKPASS_REQUIRE": "force", "DISPLAY": ":0"}
+    return {
+        **os.environ,
+        PASSWORD: password,
+        "SSH_ASKPASS": str(program),
+        "SSH_ASKPASS_REQUIRE": "force",
+        "DISPLAY": ":0",
+    }
 
 
 def lease(lab: Network, address: str) -> None:
@@ -77,7 +83,9 @@ def start(lab: Network, machine: Machine, image: Path, wait_for_banner: Callable
 
     password = os.environ.get(PASSWORD)
     if not password:
-        raise LabError(f"--image: set {PASSWORD} to the image's root password (openEuler publishes that of its images)")
+        raise LabError(
+            f"--image: set {PASSWORD} to the image's root password (openEuler publishes that of its images)"
+        )
     disk.overlay(image, machine.folder / "disk.qcow2")
     lease(lab, machine.address)
     lab.spawn(f"vm {machine.name}", machine.argv(), machine.folder / "qemu.log")

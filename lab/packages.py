@@ -62,7 +62,9 @@ class Rpm:
     def spec(self) -> str:
         """The spec file; the files are copied from ``tree`` as they are."""
         tree = self.tree
-        files = sorted(f"/{path.relative_to(tree)}" for path in tree.rglob("*") if path.is_symlink() or path.is_file())
+        files = sorted(
+            f"/{path.relative_to(tree)}" for path in tree.rglob("*") if path.is_symlink() or path.is_file()
+        )
         lines = [
             f"Name: {self.name}",
             f"Version: {self.version}",
@@ -141,7 +143,9 @@ def base_rpms() -> Path:
         with tempfile.TemporaryDirectory(prefix="difyfleet-lab-base-") as work:
             release = _write(Path(work, "release"), "/usr/lib/os-release", OS_RELEASE)
             _write(release, "/etc/openEuler-release", "openEuler release 22.03 (LTS-SP3)\n")
-            marker = _write(Path(work, "base"), "/usr/share/difyfleet-lab/base", "stands for Debian's files\n")
+            marker = _write(
+                Path(work, "base"), "/usr/share/difyfleet-lab/base", "stands for Debian's files\n"
+            )
             rpmbuild(
                 [
                     Rpm(
@@ -163,7 +167,14 @@ def base_rpms() -> Path:
 def programs() -> tuple[dict[str, Path], dict[str, str]]:
     """Docker's programs by their upstream file name, and the versions of the packages they come from."""
     trixie = debian.fetch(
-        "docker-debs", "trixie", "containerd", "docker-buildx", "docker-cli", "docker-compose", "docker.io", "tini"
+        "docker-debs",
+        "trixie",
+        "containerd",
+        "docker-buildx",
+        "docker-cli",
+        "docker-compose",
+        "docker.io",
+        "tini",
     )
     runc = debian.fetch("runc-deb", debian.SUITE, "runc", "tar")
     plugins = "usr/libexec/docker/cli-plugins"
@@ -194,7 +205,10 @@ def _docker_rpms(work: Path, program: dict[str, Path], version: dict[str, str]) 
 
     containerd = tree(
         "containerd",
-        *((program[name], f"/usr/bin/{name}") for name in ("containerd", "containerd-shim-runc-v2", "ctr", "runc")),
+        *(
+            (program[name], f"/usr/bin/{name}")
+            for name in ("containerd", "containerd-shim-runc-v2", "ctr", "runc")
+        ),
         (UNITS / "containerd.service", "/usr/lib/systemd/system/containerd.service"),
     )
     _write(containerd, "/etc/containerd/config.toml", 'disabled_plugins = ["cri"]\n')
@@ -205,7 +219,9 @@ def _docker_rpms(work: Path, program: dict[str, Path], version: dict[str, str]) 
         (UNITS / "docker.socket", "/usr/lib/systemd/system/docker.socket"),
     )
     # openEuler's own engine, for the refusal of it: its name, version and the two commands that a preflight may ask.
-    old = _write(work / "old", "/usr/bin/docker", "#!/bin/sh\necho 'Docker version 18.09.0, build 384e3e9'\n", 0o755)
+    old = _write(
+        work / "old", "/usr/bin/docker", "#!/bin/sh\necho 'Docker version 18.09.0, build 384e3e9'\n", 0o755
+    )
     _write(old, "/usr/bin/dockerd", "#!/bin/sh\necho 'Docker version 18.09.0, build 384e3e9'\n", 0o755)
     selinux = _write(work / "selinux", "/usr/share/difyfleet-lab/container-selinux", "no policy in the lab\n")
     docker = version["docker.io"]
@@ -251,12 +267,21 @@ def repository() -> Path:
             rpmbuild(_docker_rpms(Path(work), program, version), folder)
         engine.run(["createrepo_c", "-q", "--general-compress-type=gz", str(folder)], timeout=120)
 
-    return cache.step("rpm-repository", [base, UNITS, *(f"{k} {v}" for k, v in sorted(version.items()))], build)
+    return cache.step(
+        "rpm-repository", [base, UNITS, *(f"{k} {v}" for k, v in sorted(version.items()))], build
+    )
 
 
 def _add(archive: tarfile.TarFile, path: Path, name: str) -> None:
     entry = archive.gettarinfo(path, name)
-    entry.mode, entry.mtime, entry.uid, entry.gid, entry.uname, entry.gname = 0o755, EPOCH, 0, 0, "root", "root"
+    entry.mode, entry.mtime, entry.uid, entry.gid, entry.uname, entry.gname = (
+        0o755,
+        EPOCH,
+        0,
+        0,
+        "root",
+        "root",
+    )
     with path.open("rb") as stream:
         archive.addfile(entry, stream)
 
@@ -281,7 +306,9 @@ def static_bundle() -> Path:
         compose = folder / "docker-compose-linux-x86_64"
         shutil.copyfile(program["docker-compose"], compose)
         compose.chmod(0o755)
-        sums = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in (compose, tarball)]
+        sums = [
+            f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in (compose, tarball)
+        ]
         (folder / "SHA256SUMS").write_text("".join(sums))
 
     return cache.step("static-bundle", [f"{k} {v}" for k, v in sorted(version.items())], build)

@@ -41,7 +41,7 @@ def _build_ca(folder: Path) -> None:
 
 def ca() -> Path:
     """Folder with ``ca.crt`` and ``ca.key`` (PEM)."""
-    return cache.step("ca", [], _build_ca)
+    return cache.step("ca", ["1"], _build_ca, by_script=False)
 
 
 def subject_alt_name(names: Sequence[str]) -> str:
@@ -79,5 +79,5 @@ def issue(names: Sequence[str]) -> tuple[Path, Path]:
         certificate.write_text(certificate.read_text() + (authority / "ca.crt").read_text())
         key.chmod(0o600)
 
-    folder = cache.step("certificate", [authority / "ca.crt", *names], build)
+    folder = cache.step("certificate", [authority / "ca.crt", *names], build, by_script=False)
     return folder / "tls.crt", folder / "tls.key"

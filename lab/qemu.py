@@ -60,7 +60,11 @@ class Machine:
     def hardware(self) -> list[str]:
         """The machine itself: what a saved state depends on, and nothing else."""
         accel = accelerator()
-        how = ["-accel", "kvm", "-cpu", "host"] if accel == "kvm" else ["-accel", f"{accel},thread=multi,tb-size=512", "-cpu", "max"]
+        how = (
+            ["-accel", "kvm", "-cpu", "host"]
+            if accel == "kvm"
+            else ["-accel", f"{accel},thread=multi,tb-size=512", "-cpu", "max"]
+        )
         return [*how, "-machine", "q35", "-smp", str(self.cpus), "-m", str(self.memory),
                 "-nodefaults", "-no-user-config", "-display", "none"]  # fmt: skip
 

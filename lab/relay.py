@@ -70,7 +70,10 @@ async def _join(client: socket.socket, dial: Dial, target: tuple[str, int]) -> N
                 await asyncio.wait_for(loop.sock_connect(upstream, target), _CONNECT_TIMEOUT)
             except (OSError, asyncio.TimeoutError):
                 return  # the client sees its connection closed without a byte: "not up"
-            pumps = [asyncio.create_task(_pump(client, upstream)), asyncio.create_task(_pump(upstream, client))]
+            pumps = [
+                asyncio.create_task(_pump(client, upstream)),
+                asyncio.create_task(_pump(upstream, client)),
+            ]
             try:
                 await asyncio.gather(*pumps)
             except OSError:

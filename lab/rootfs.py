@@ -65,7 +65,9 @@ def tarball() -> Path:
             engine.run([*_TAR, "-xpf", str(plain), "-C", str(tree)], timeout=300)
             overlay = Path(work, "overlay")
             shutil.copytree(OVERLAY, overlay)
-            engine.run(["chmod", "-R", "u=rwX,go=rX", str(overlay)])  # whatever umask the checkout was made with
+            engine.run(
+                ["chmod", "-R", "u=rwX,go=rX", str(overlay)]
+            )  # whatever umask the checkout was made with
             engine.run(["chown", "-R", "0:0", str(overlay)])
             # Debian has links where some of our files go (sshd.service): replace them, do not write through them.
             engine.run(["cp", "-a", "--remove-destination", f"{overlay}/.", str(tree)])
@@ -75,6 +77,8 @@ def tarball() -> Path:
             shutil.copyfile(authority, tree / "lab-ca.crt")
             engine.run(["chroot", str(tree), "sh", "/lab-setup"], timeout=300)
             (tree / "lab-setup").unlink()
-            engine.run([*_TAR, "--sort=name", "-cf", str(folder / "rootfs.tar"), "-C", str(tree), "."], timeout=300)
+            engine.run(
+                [*_TAR, "--sort=name", "-cf", str(folder / "rootfs.tar"), "-C", str(tree), "."], timeout=300
+            )
 
     return cache.step("rootfs", [OVERLAY, plain, base, authority], build) / "rootfs.tar"

@@ -88,7 +88,10 @@ class State:
 
     def remember(self, pid: int, what: str) -> None:
         """Record a process that `down` has to end, with its start time, because pids are used again."""
-        self._write("pids", json.dumps([*self.processes(), {"pid": pid, "what": what, "started": _started(pid)}]) + "\n")
+        self._write(
+            "pids",
+            json.dumps([*self.processes(), {"pid": pid, "what": what, "started": _started(pid)}]) + "\n",
+        )
 
     def alive(self, what: str) -> bool:
         """Whether processes of that description are recorded and all of them still run."""

@@ -70,7 +70,9 @@ def _root_ssh(prefix: list[str], key: Path, address: str, command: str) -> list[
     return [*prefix, "ssh", *_SSH, "-o", "BatchMode=yes", "-i", str(key), f"root@{address}", command]
 
 
-def _until(attempt: Callable[[], bool], timeout: float, what: str, process: subprocess.Popen[bytes] | None = None) -> None:
+def _until(
+    attempt: Callable[[], bool], timeout: float, what: str, process: subprocess.Popen[bytes] | None = None
+) -> None:
     """Repeat until it succeeds.
 
     :param timeout: seconds.
@@ -108,7 +110,12 @@ def saved_state() -> Path:
                 # Wait for the whole boot, not for SSH only: what would start later would start again in every copy.
                 settled = "systemctl is-system-running --wait | grep -Eq 'running|degraded'"
                 login = _root_ssh(prefix, folder / "key", _STATE_ADDRESS, settled)
-                _until(lambda: run(login, check=False, timeout=120).returncode == 0, _BOOT_TIMEOUT, "saved state", process)
+                _until(
+                    lambda: run(login, check=False, timeout=120).returncode == 0,
+                    _BOOT_TIMEOUT,
+                    "saved state",
+                    process,
+                )
                 with Monitor(machine.monitor) as monitor:
                     monitor.command("stop")
                     monitor.human(f"savevm {_STATE}")
@@ -122,7 +129,9 @@ def saved_state() -> Path:
             run(["ip", "netns", "delete", namespace], check=False)
 
     hardware = Machine("", Path(), _STATE_ADDRESS, "").hardware()
-    return cache.step("vm-state", [base, kernel / "vmlinuz", kernel / "initrd.gz", qemu.version(), *hardware], build)
+    return cache.step(
+        "vm-state", [base, kernel / "vmlinuz", kernel / "initrd.gz", qemu.version(), *hardware], build
+    )
 
 
 def start(lab: Network, name: str, address: str, port: int, image: Path | None = None) -> None:
@@ -136,6 +145,7 @@ def start(lab: Network, name: str, address: str, port: int, image: Path | None =
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     machine = Machine(name, folder, address, _tap(address))
+    (folder / "tap").write_text(machine.tap)
     lab.ip("tuntap", "add", "dev", machine.tap, "mode", "tap")
     lab.ip("link", "set", machine.tap, "master", network.BRIDGE, "up")
     if image is not None:
@@ -147,7 +157,9 @@ def start(lab: Network, name: str, address: str, port: int, image: Path | None =
     run(["cp", "--reflink=auto", str(state / "disk.qcow2"), str(folder / "disk.qcow2")], timeout=120)
     boot = qemu.direct_boot(disk.kernel(), name, address, lab.state.path("key.pub").read_text())
     lab.spawn(_what(name), machine.argv(*boot, "-loadvm", _STATE), folder / "qemu.log")
-    with Monitor(machine.monitor) as monitor:  # answers once the memory is loaded; a SYN before that is lost for seconds
+    with Monitor(
+        machine.monitor
+    ) as monitor:  # answers once the memory is loaded; a SYN before that is lost for seconds
         _until(lambda: bool(monitor.command("query-status")["running"]), 60, f"{name} from its saved state")
     login = _root_ssh(lab.argv([]), state / "key", _STATE_ADDRESS, "sh")
 
@@ -179,7 +191,7 @@ def restart(lab: Network, host: Host) -> None:
 def remove(lab: Network, name: str) -> None:
     """End QEMU and remove the VM's files and tap."""
     lab.state.stop(_what(name))
+    tap = _folder(lab, name) / "tap"
+    if tap.exists():
+        run(["ip", "-n", lab.name, "link", "delete", tap.read_text()], check=False)
     shutil.rmtree(_folder(lab, name), ignore_errors=True)
-    for host in lab.state.hosts():
-        if host.name == name:
-            run(["ip", "-n", lab.name, "link", "delete", _tap(host.address)], check=False)
