@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pyinfra import host
-
 from difyfleet.checks import Check
-from difyfleet.facts.docker import Docker as DockerFact
 from difyfleet.operations import canary, images
 from difyfleet.spec.models import HostSpec
 
@@ -20,7 +17,7 @@ def wanted(spec: HostSpec) -> bool:
 
 def converge(spec: HostSpec) -> None:
     images.pulled(spec.wanted_images, spec.docker.data_root, name=f"{len(spec.wanted_images)} images")
-    canary.thread(canary.trials(spec), name="canary: a container can start a thread")
+    canary.thread(canary.trials(spec), spec.docker.version, name="canary: a container can start a thread")
 
 
 def checks(spec: HostSpec) -> Iterator[Check]:
@@ -37,10 +34,7 @@ def checks(spec: HostSpec) -> Iterator[Check]:
             else f"{found.id[7:19]}, {str(known)[7:19]} was pulled"
         )
         yield Check(f"image {image}: there", same, evidence, "run apply; it pulls or tags the image again")
-    info = host.get_fact(DockerFact).info
+    version = spec.docker.version
     yield Check(
-        "canary: a container can start a thread",
-        canary.answered(),
-        f"Docker {info.version if info else '?'}",
-        "run apply",
+        "canary: a container can start a thread", canary.answered(version), f"Docker {version}", "run apply"
     )

@@ -14,7 +14,6 @@ from typing import Any
 from pyinfra import host
 
 from difyfleet.errors import HostError
-from difyfleet.facts.docker import Docker as DockerFact
 from difyfleet.facts.engine import parse_json
 from difyfleet.facts.files import PathState
 from difyfleet.operations.base import Change, call, operation
@@ -64,37 +63,31 @@ def trials(spec: HostSpec) -> tuple[Trial, ...]:
     return tuple(found)
 
 
-def subject() -> dict[str, str] | None:
-    """What a canary's answer belongs to: this engine. None while the daemon does not answer."""
-    info = host.get_fact(DockerFact).info
-    return None if info is None else {"engine": info.version, "cgroup": info.cgroup}
-
-
-def answered() -> bool:
-    """Whether the canary has lived with the engine that runs now."""
+def answered(version: str) -> bool:
+    """Whether the canary has lived with this engine version. By the wanted version, so that a plan foresees it for an upgrade."""
     state = host.get_fact(PathState, path=RECORD)
     record = (parse_json(state.text) if state is not None and state.text else None) or {}
-    return subject() is not None and record.get("subject") == subject()
+    return record.get("engine") == version
 
 
 @operation
-def thread(candidates: tuple[Trial, ...]) -> Generator[Any, None, None]:
+def thread(candidates: tuple[Trial, ...], version: str) -> Generator[Any, None, None]:
     """A thread started once per engine version, in the first candidate that has the program.
+
+    Args:
+        version: the engine's version.
 
     Raises:
         HostError: no thread could be started.
     """
-    if not candidates or answered():
+    if not candidates or answered(version):
         return
-    yield Change("canary: no thread started in a container with this engine yet")
-    yield call(_try, candidates)
+    yield Change(f"canary: no thread started in a container with Docker {version} yet")
+    yield call(_try, candidates, version)
 
 
-def _try(on: Any, candidates: tuple[Trial, ...]) -> None:
-    info = on.get_fact(DockerFact).info
-    if info is None:
-        raise HostError("the daemon does not answer", where="canary", hint="journalctl -u docker -n 50")
-    record: dict[str, Any] = {"subject": {"engine": info.version, "cgroup": info.cgroup}, "image": None}
+def _try(on: Any, candidates: tuple[Trial, ...], version: str) -> None:
+    record: dict[str, Any] = {"engine": version, "image": None}
     for trial in candidates:
         ok, words = execute(on, trial.command, timeout=120)
         if ok:
@@ -103,7 +96,7 @@ def _try(on: Any, candidates: tuple[Trial, ...]) -> None:
         if "executable file not found" not in words and "no such file or directory" not in words:
             raise HostError(
                 f"a container of {trial.image} could not start a thread: {words}",
-                where=f"Docker {info.version}",
+                where=f"Docker {version}",
                 hint="the engine's seccomp profile is too old for the image's glibc: docker.version must be 20.10.10 or later",
             )
     write(on, RECORD, record)
