@@ -42,7 +42,7 @@ def converge(spec: HostSpec) -> None:
             model.name,
             ollama.data_dir,
             digest=model.digest,
-            base_url=base_url(ollama),
+            base_url=ollama.local_url,
             warm=ollama.warm,
             timeout=ollama.pull_timeout,
             name=f"model {model.name}",
@@ -75,16 +75,10 @@ def environment(ollama: Ollama) -> dict[str, str]:
     return values | ollama.env
 
 
-def base_url(ollama: Ollama) -> str:
-    """The server as the host itself reaches it."""
-    address = "127.0.0.1" if ollama.bind in ("0.0.0.0", "::", "") else ollama.bind
-    return f"http://{address}:{ollama.port}"
-
-
 def checks(spec: HostSpec) -> Iterator[Check]:
     ollama, project = spec.ollama, compose_project(spec)
     yield from container_checks(project, "ollama", f"{ollama.bind}:{ollama.port}->11434/tcp")
-    client = OllamaClient(session(host), base_url(ollama))
+    client = OllamaClient(session(host), ollama.local_url)
     yield version_check(client, ollama.image)
     store: Store = host.get_fact(OllamaStore, data_dir=ollama.data_dir, _timeout=HASH_TIMEOUT)
     for model in ollama.declared():
@@ -142,7 +136,7 @@ def leftover_checks(store: Store, ollama: Ollama) -> Iterator[Check]:
         "models: none beyond the declared",
         not extra,
         ", ".join(f"{name} ({store.models[name].size / 1e9:.1f} GB)" for name in extra) or "none",
-        "declare them, or remove them: difyfleet models rm HOST NAME (or ollama.remove_undeclared_models)",
+        "declare them, or remove them: difyfleet models rm INVENTORY NAME (or ollama.remove_undeclared_models)",
         warn_only=True,
     )
     partial = [name for name in store.strays if "-partial" in name]

@@ -12,7 +12,9 @@ from difyfleet.errors import HostError
 from difyfleet.facts.networks import NetworkState
 from difyfleet.operations.base import Change, operation, shell
 
-STACK = "difyfleet"  # Ollama is on it as `ollama`; Open WebUI and Dify's api and worker call http://ollama:11434
+STACK = (
+    "difyfleet"  # Ollama is on it as `ollama`; Open WebUI and Dify's api and worker call http://ollama:11434
+)
 
 
 @operation
@@ -25,7 +27,9 @@ def network(name: str = STACK) -> Generator[Any, None, None]:
     found = host.get_fact(NetworkState, network=name)
     if found is None:
         yield Change(f"docker network {name}: absent")
-        yield shell(f"docker network create --driver bridge --label difyfleet.managed=true {shlex.quote(name)}")
+        yield shell(
+            f"docker network create --driver bridge --label difyfleet.managed=true {shlex.quote(name)}"
+        )
     elif found.driver != "bridge" or found.internal:
         kind = "internal" if found.internal else found.driver
         raise HostError(

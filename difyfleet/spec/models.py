@@ -182,6 +182,12 @@ class Ollama(Section):
             seen.setdefault(name, model.model_copy(update={"name": name}))
         return tuple(seen.values())
 
+    @property
+    def local_url(self) -> str:
+        """The server as the host itself reaches it."""
+        address = "127.0.0.1" if self.bind in ("0.0.0.0", "::") else self.bind
+        return f"http://{address}:{self.port}"
+
 
 class WebuiAdmin(Section):
     """The first account of Open WebUI."""

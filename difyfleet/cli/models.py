@@ -1,0 +1,232 @@
+"""models: Ollama's own commands, over SSH, on one host or many."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from difyfleet.cli.verbs import _console, _inventory, _json, _limit, _selected
+from difyfleet.exits import Exit
+
+Answers = list[tuple[str, Any]]  # host name and what it answered
+
+_name = click.argument("name", metavar="MODEL")
+
+
+@click.group()
+def models() -> None:
+    """Ollama's models on the hosts: list, show, ps, stop, rm, pull."""
+
+
+def _run(
+    verb: str,
+    inventory: Path,
+    limit: str | None,
+    as_json: bool,
+    function: Callable[[Any, Any], Any],
+    show: Callable[[Answers], None],
+    plain: Callable[[Any], Any] = lambda value: value,
+) -> int:
+    """Ask every host, print the answers, and tell whether all of them answered."""
+    from difyfleet.cli.watch import watching
+    from difyfleet.fleet.models_verb import on_each
+    from difyfleet.secrets import mask
+
+    console = _console()
+    _, hosts = _selected(inventory, limit, console)
+    with watching(console, quiet=as_json):
+        outcomes = on_each(hosts, function)
+    if as_json:
+        answers = [
+            {"name": each.host, "result": None if each.error else plain(each.value), "error": each.error}
+            for each in outcomes
+        ]
+        json.dump({"version": 1, "verb": verb, "hosts": answers}, sys.stdout, ensure_ascii=False)
+        sys.stdout.write("\n")
+    else:
+        for each in outcomes:
+            if each.error:
+                console.print(
+                    f"error {each.host}: {mask(each.error)}", highlight=False, markup=False, soft_wrap=True
+                )
+        show([(each.host, each.value) for each in outcomes if not each.error])
+    return Exit.ERROR if any(each.error for each in outcomes) else Exit.OK
+
+
+def _table(*columns: str) -> Any:
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        table.add_column(column, justify="right" if column == "size" else "left", no_wrap=True)
+    return table
+
+
+def _print(thing: Any) -> None:
+    from rich.console import Console
+
+    Console(soft_wrap=True).print(thing, highlight=False)
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
+
+
+def _said(answers: Answers) -> None:
+    for host, value in answers:
+        click.echo(f"{host}: {value}")
+
+
+@models.command("list")
+@_inventory
+@_limit
+@click.option("--deep", is_flag=True, help="Hash every blob anew, also those already proved.")
+@_json
+def list_models(inventory: Path, limit: str | None, deep: bool, as_json: bool) -> int:
+    """Models on disk: id, size, whether declared, whether every blob is proved."""
+    from difyfleet.fleet import models_verb
+
+    def show(answers: Answers) -> None:
+        table = _table("host", "model", "id", "size", "declared", "verified", "in memory")
+        for host, value in answers:
+            for row in value:
+                loaded = {True: "yes", False: "", None: "?"}[row.loaded]
+                state = "yes" if not row.faults else row.faults[0].removeprefix(f"model {row.name}: ")
+                table.add_row(
+                    host,
+                    row.name,
+                    row.digest[:12],
+                    _size(row.size),
+                    "yes" if row.declared else "no",
+                    state,
+                    loaded,
+                )
+        _print(table)
+
+    return _run(
+        "models list",
+        inventory,
+        limit,
+        as_json,
+        lambda on, spec: models_verb.rows(on, spec, deep=deep),
+        show,
+        lambda rows: [row.to_json() for row in rows],
+    )
+
+
+@models.command("ps")
+@_inventory
+@_limit
+@_json
+def running_models(inventory: Path, limit: str | None, as_json: bool) -> int:
+    """Models in memory, and until when."""
+    from dataclasses import asdict
+
+    from difyfleet.fleet import models_verb
+
+    def show(answers: Answers) -> None:
+        table = _table("host", "model", "id", "size", "processor", "until")
+        for host, value in answers:
+            for row in value:
+                share = round(100 * row.size_vram / row.size) if row.size else 0
+                processor = "100% CPU" if share == 0 else f"{share}% GPU"
+                table.add_row(
+                    host, row.name, row.digest[:12], _size(row.size), processor, row.expires_at[:19]
+                )
+        _print(table)
+
+    return _run(
+        "models ps",
+        inventory,
+        limit,
+        as_json,
+        models_verb.running,
+        show,
+        lambda rows: [asdict(row) for row in rows],
+    )
+
+
+@models.command("show")
+@_inventory
+@_name
+@_limit
+@_json
+def show_model(inventory: Path, name: str, limit: str | None, as_json: bool) -> int:
+    """What the server knows of a model: family, parameters, quantization, context, template."""
+    from difyfleet.fleet import models_verb
+
+    def show(answers: Answers) -> None:
+        for host, about in answers:
+            details, info = about.get("details") or {}, about.get("model_info") or {}
+            lines = {
+                key: details.get(key) for key in ("family", "parameter_size", "quantization_level", "format")
+            }
+            lines |= {
+                key: value
+                for key, value in info.items()
+                if key.endswith(("context_length", "embedding_length"))
+            }
+            click.echo(f"{host}: {name}")
+            for key, value in lines.items():
+                click.echo(f"  {key:<28} {value}")
+            for part in ("parameters", "system", "template"):
+                if about.get(part):
+                    click.echo(f"  {part}:")
+                    click.echo("\n".join(f"    {line}" for line in str(about[part]).splitlines()))
+
+    return _run(
+        "models show", inventory, limit, as_json, lambda on, spec: models_verb.show(on, spec, name), show
+    )
+
+
+@models.command("stop")
+@_inventory
+@_name
+@_limit
+@_json
+def stop_model(inventory: Path, name: str, limit: str | None, as_json: bool) -> int:
+    """Unload a model from memory."""
+    from difyfleet.fleet import models_verb
+
+    return _run(
+        "models stop", inventory, limit, as_json, lambda on, spec: models_verb.stop(on, spec, name), _said
+    )
+
+
+@models.command("rm")
+@_inventory
+@_name
+@_limit
+@click.option("--force", is_flag=True, help="Also a model that the inventory declares.")
+@_json
+def remove_model(inventory: Path, name: str, limit: str | None, force: bool, as_json: bool) -> int:
+    """Delete a model from disk. Refuses one that the inventory declares."""
+    from difyfleet.fleet import models_verb
+
+    return _run(
+        "models rm",
+        inventory,
+        limit,
+        as_json,
+        lambda on, spec: models_verb.remove(on, spec, name, force=force),
+        _said,
+    )
+
+
+@models.command("pull")
+@_inventory
+@_name
+@_limit
+@_json
+def pull_model(inventory: Path, name: str, limit: str | None, as_json: bool) -> int:
+    """Pull a model and prove it by its hashes. The host pulls: cut the connection and it goes on."""
+    from difyfleet.fleet import models_verb
+
+    return _run(
+        "models pull", inventory, limit, as_json, lambda on, spec: models_verb.pull(on, spec, name), _said
+    )
