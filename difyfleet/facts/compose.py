@@ -13,6 +13,7 @@ from pyinfra.api import FactBase
 
 COMPOSE_FILE = "compose.yml"
 ENV_FILE = ".env"
+RECORD_FILE = ".difyfleet-hashes"  # config hashes of the last good `up`, so that a plan can tell although the files were edited since
 
 # The caller's environment would win over .env, so compose never sees it.
 COMPOSE = "env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root docker compose"
@@ -74,6 +75,7 @@ class ComposeState:
     hashes: Mapping[str, str] | None = (
         None  # service -> config hash of the files on the host; None = they do not load
     )
+    recorded: Mapping[str, str] = field(default_factory=dict)  # service -> config hash at the last good `up`
     error: str | None = None  # compose's own words when the files do not load
     containers: Mapping[str, Container] = field(default_factory=dict)  # service -> its container
     orphans: tuple[Container, ...] = ()  # second copies of a service
@@ -110,14 +112,16 @@ class ComposeProject(FactBase[ComposeState]):
         ps = "docker ps -a --no-trunc --format '{{.ID}} {{.Status}}'"
         listed = [f"{ps} --filter label={label}={project}"]
         if names:
-            listed.append(f"{ps} " + " ".join(f"--filter {shlex.quote(f'name=^/{name}$')}" for _, name in names))
+            listed.append(
+                f"{ps} " + " ".join(f"--filter {shlex.quote(f'name=^/{name}$')}" for _, name in names)
+            )
         parts = [
             "command -v docker >/dev/null 2>&1 || exit 0",
             "timeout 20 docker version --format '{{.Server.Version}}' >/dev/null 2>&1 || exit 0",
             f"echo @docker; echo {shlex.quote(project)}",
             f"if cd {shlex.quote(directory)} 2>/dev/null; then echo @files; sha256sum {COMPOSE_FILE} {ENV_FILE} 2>/dev/null; "
             f"if [ -f {COMPOSE_FILE} ]; then if h=$({COMPOSE} -p {project} -f {COMPOSE_FILE} config --hash '*' 2>&1); "
-            "then echo @hashes; else echo @error; fi; printf '%s\\n' \"$h\"; fi; fi",
+            f"then echo @hashes; else echo @error; fi; printf '%s\\n' \"$h\"; fi; echo @recorded; cat {RECORD_FILE} 2>/dev/null; fi",
             # a container in both lists may have two status texts ("Up 4 seconds", "Up 5 seconds"): unique by ID only
             f"ps=$({'; '.join(listed)}); echo @status; printf '%s\\n' \"$ps\"; ids=$(printf '%s\\n' \"$ps\" | cut -d' ' -f1 | sort -u)",
             f'echo @containers; [ -z "$ids" ] || docker inspect --type container --format {shlex.quote(_INSPECT)} $ids 2>/dev/null',
@@ -137,13 +141,11 @@ class ComposeProject(FactBase[ComposeState]):
             return ComposeState()
         (project,) = sections["docker"]
         status = dict(line.split(" ", 1) for line in sections.get("status", ()))
-        words = [line.split() for line in sections.get("hashes", ())]
         return ComposeState(
             docker=True,
             files={line.split()[1].lstrip("*"): line.split()[0] for line in sections.get("files", ())},
-            hashes={pair[0]: pair[1] for pair in words if len(pair) == 2 and len(pair[1]) == 64}
-            if "hashes" in sections
-            else None,
+            hashes=_hashes(sections["hashes"]) if "hashes" in sections else None,
+            recorded=_hashes(sections.get("recorded", ())),
             error="\n".join(sections["error"]) if "error" in sections else None,
             images={
                 name: image_id
@@ -155,6 +157,12 @@ class ComposeProject(FactBase[ComposeState]):
                 project, [parse_container(line, status) for line in sections.get("containers", ())]
             ),
         )
+
+
+def _hashes(lines: Iterable[str]) -> dict[str, str]:
+    """`service hash` lines; warnings that compose mixes in are passed over."""
+    words = (line.split() for line in lines)
+    return {pair[0]: pair[1] for pair in words if len(pair) == 2 and len(pair[1]) == 64}
 
 
 def _sorted_out(project: str, found: list[Container]) -> dict[str, Any]:
@@ -184,7 +192,7 @@ def _image_lines(images: tuple[str, ...]) -> list[str]:
     inspect = "docker image inspect --format '{{.Id}}'"
     return [
         "echo @images",
-        f"i=$({inspect} {quoted} 2>/dev/null) && {{ printf '%s\\n' \"$i\" | for n in {quoted}; do read -r d; echo \"$n\" \"$d\"; done; }}"
+        f'i=$({inspect} {quoted} 2>/dev/null) && {{ printf \'%s\\n\' "$i" | for n in {quoted}; do read -r d; echo "$n" "$d"; done; }}'
         f' || for n in {quoted}; do echo "$n" "$({inspect} "$n" 2>/dev/null || echo -)"; done',
     ]
 
@@ -193,11 +201,15 @@ def _view_lines(project: str, views: tuple[str, ...]) -> list[str]:
     """`service:/path SHA-256` lines, read through /proc/PID/root of the service's running container."""
     if not views:
         return []
-    pids = "{{.State.Pid}} {{index .Config.Labels \"com.docker.compose.project\"}}:{{index .Config.Labels \"com.docker.compose.service\"}}"
-    lines = [f"echo @seen; [ -z \"$ids\" ] || p=$(docker inspect --type container --format '{pids}' $ids 2>/dev/null)"]
+    pids = '{{.State.Pid}} {{index .Config.Labels "com.docker.compose.project"}}:{{index .Config.Labels "com.docker.compose.service"}}'
+    lines = [
+        f"echo @seen; [ -z \"$ids\" ] || p=$(docker inspect --type container --format '{pids}' $ids 2>/dev/null)"
+    ]
     for view in views:
         service, path = view.split(":", 1)
-        pid = f"$(printf '%s\\n' \"$p\" | sed -n 's/^\\([1-9][0-9]*\\) {project}:{service}$/\\1/p' | head -n 1)"
+        pid = (
+            f"$(printf '%s\\n' \"$p\" | sed -n 's/^\\([1-9][0-9]*\\) {project}:{service}$/\\1/p' | head -n 1)"
+        )
         lines.append(
             f'd={pid}; [ -z "$d" ] || {{ h=$(sha256sum < "/proc/$d/root"{shlex.quote(path)} 2>/dev/null | cut -c1-64); '
             f'echo {shlex.quote(view)} "${{h:--}}"; }}'

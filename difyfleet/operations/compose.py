@@ -29,6 +29,7 @@ from difyfleet.facts.compose import (
     COMPOSE,
     COMPOSE_FILE,
     ENV_FILE,
+    RECORD_FILE,
     ComposeProject,
     ComposeState,
     Container,
@@ -154,7 +155,7 @@ def differences(project: Project, state: ComposeState) -> Iterator[Difference]:
         wanted_stamp = (definition.get("labels") or {}).get(STAMP)
         if wanted_stamp and container.labels.get(STAMP) != wanted_stamp:
             yield Difference(service, "made from another configuration")
-        elif matching and state.hashes is not None and state.hashes.get(service) != container.config_hash:
+        elif container.config_hash != _expected_hash(service, state, matching):
             yield Difference(service, "was recreated from other files")
         wanted_image = state.images.get(str(definition["image"]))
         if wanted_image and container.image_id != wanted_image:
@@ -178,6 +179,15 @@ def differences(project: Project, state: ComposeState) -> Iterator[Difference]:
             seen = state.seen.get(f"{service}:{path}")
             if container.status == "running" and seen is not None and seen != _sha256(content):
                 yield Difference(service, f"sees another {path}", recreate=True)
+
+
+def _expected_hash(service: str, state: ComposeState, matching: bool) -> str:
+    """Compose's hash of the service: of the files on the host when they are the wanted ones, else as it was at the last good `up`.
+
+    Without either there is nothing to compare with, and the container's own hash is as expected as any.
+    """
+    known = state.hashes if matching and state.hashes is not None else state.recorded
+    return known.get(service) or state.containers[service].config_hash
 
 
 def _state_differences(
@@ -271,6 +281,13 @@ def bring_up(on: Any, project: Project, wait_timeout: int) -> None:
         for command in up_commands(project, [service for service in stage if service in differing], forced):
             run(on, command)
         wait_settled(on, project, stage, wait_timeout, restarts)
+    run(on, record_command(project))
+
+
+def record_command(project: Project) -> str:
+    """Keep compose's hashes of what now runs."""
+    base = f"cd {shlex.quote(project.directory)} && {COMPOSE} -p {project.name} -f {COMPOSE_FILE}"
+    return f"{base} config --hash '*' > {RECORD_FILE}.new && mv -f {RECORD_FILE}.new {RECORD_FILE}"
 
 
 def validate_command(project: str, directory: str) -> str:
@@ -304,7 +321,9 @@ def run(on: Any, command: str) -> None:
     """Run one changing command; its last words are the error."""
     ok, words = execute(on, command)
     if not ok:
-        raise HostError(mask(words) or "the command failed without a word", where=command.rsplit(" -f ", 1)[-1][-100:])
+        raise HostError(
+            mask(words) or "the command failed without a word", where=command.rsplit(" -f ", 1)[-1][-100:]
+        )
 
 
 def wait_settled(
