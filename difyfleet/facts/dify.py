@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pyinfra.api import FactBase
 
 _BODY = 4096  # bytes of an answer that are kept
+_PINGS = 4  # a worker whose Redis was just recreated needs a while to come back to it by itself
 
 
 @dataclass(frozen=True)
@@ -131,8 +132,10 @@ class DifyInside(FactBase[Inside]):
             )
         parts = ["command -v docker >/dev/null || exit 0"]
         for name, arguments in asked.items():
+            tries = " ".join(map(str, range(_PINGS if name == "worker_ping" else 1)))
             parts.append(
-                f"o=$(timeout {timeout} docker exec {arguments} 2>&1); printf '@%s %s\\n%s\\n' {name} $? \"$o\""
+                f"for n in {tries}; do o=$(timeout {timeout} docker exec {arguments} 2>&1); r=$?; "
+                f"[ $r = 0 ] && break; sleep 2; done; printf '@%s %s\\n%s\\n' {name} $r \"$o\""
             )
         return "; ".join(parts)
 

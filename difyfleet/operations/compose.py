@@ -153,7 +153,8 @@ def differences(project: Project, state: ComposeState) -> Iterator[Difference]:
             yield Difference(service, "absent")
             continue
         wanted_stamp = (definition.get("labels") or {}).get(STAMP)
-        if wanted_stamp and container.labels.get(STAMP) != wanted_stamp:
+        other_making = bool(wanted_stamp) and container.labels.get(STAMP) != wanted_stamp
+        if other_making:
             yield Difference(service, "made from another configuration")
         elif container.config_hash != _expected_hash(service, state, matching):
             yield Difference(service, "was recreated from other files")
@@ -177,7 +178,12 @@ def differences(project: Project, state: ComposeState) -> Iterator[Difference]:
             yield Difference(service, ", ".join(words), recreate=True)
         for path, content in project.mounted.get(service, {}).items():
             seen = state.seen.get(f"{service}:{path}")
-            if container.status == "running" and seen is not None and seen != _sha256(content):
+            if (
+                container.status == "running"
+                and not other_making
+                and seen is not None
+                and seen != _sha256(content)
+            ):
                 yield Difference(service, f"sees another {path}", recreate=True)
 
 
