@@ -245,6 +245,10 @@ def up(project: Project, wait_timeout: int = 300) -> Generator[Any, None, None]:
         HostError: while executing: the files do not load, an image is missing, a service does not come up (with the end of its log).
     """
     state = host.get_fact(ComposeProject, **project.fact_arguments())
+    if not state.docker:
+        yield Change(f"{', '.join(project.services)}: docker does not answer, known after apply")
+        yield call(bring_up, project, wait_timeout)
+        return
     found = list(differences(project, state))
     extra = surplus(project, state)
     for difference in found:
