@@ -58,19 +58,11 @@ def _run(
     return Exit.ERROR if any(each.error for each in outcomes) else Exit.OK
 
 
-def _table(*columns: str) -> Any:
-    from rich.table import Table
-
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for column in columns:
-        table.add_column(column, justify="right" if column == "size" else "left", no_wrap=True)
-    return table
-
-
-def _print(thing: Any) -> None:
-    from rich.console import Console
-
-    Console(soft_wrap=True).print(thing, highlight=False)
+def _print_table(rows: list[tuple[str, ...]]) -> None:
+    """Rows of text in columns, never cut: the output is also read by programs. The first row is the heading."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        click.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _size(size: int) -> str:
@@ -92,21 +84,14 @@ def list_models(inventory: Path, limit: str | None, deep: bool, as_json: bool) -
     from difyfleet.fleet import models_verb
 
     def show(answers: Answers) -> None:
-        table = _table("host", "model", "id", "size", "declared", "verified", "in memory")
+        table = [("host", "model", "id", "size", "declared", "verified", "in memory")]
         for host, value in answers:
             for row in value:
                 loaded = {True: "yes", False: "", None: "?"}[row.loaded]
                 state = "yes" if not row.faults else row.faults[0].removeprefix(f"model {row.name}: ")
-                table.add_row(
-                    host,
-                    row.name,
-                    row.digest[:12],
-                    _size(row.size),
-                    "yes" if row.declared else "no",
-                    state,
-                    loaded,
-                )
-        _print(table)
+                declared = "yes" if row.declared else "no"
+                table.append((host, row.name, row.digest[:12], _size(row.size), declared, state, loaded))
+        _print_table(table)
 
     return _run(
         "models list",
@@ -130,15 +115,14 @@ def running_models(inventory: Path, limit: str | None, as_json: bool) -> int:
     from difyfleet.fleet import models_verb
 
     def show(answers: Answers) -> None:
-        table = _table("host", "model", "id", "size", "processor", "until")
+        table = [("host", "model", "id", "size", "processor", "until")]
         for host, value in answers:
             for row in value:
                 share = round(100 * row.size_vram / row.size) if row.size else 0
                 processor = "100% CPU" if share == 0 else f"{share}% GPU"
-                table.add_row(
-                    host, row.name, row.digest[:12], _size(row.size), processor, row.expires_at[:19]
-                )
-        _print(table)
+                until = row.expires_at[:19]
+                table.append((host, row.name, row.digest[:12], _size(row.size), processor, until))
+        _print_table(table)
 
     return _run(
         "models ps",
