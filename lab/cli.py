@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lab import cache, container, engine, hosts, packages, pki
+from lab import cache, container, debian, engine, hosts, packages, pki
 from lab.engine import LabError
 from lab.network import Network
 from lab.state import State
@@ -48,6 +48,7 @@ def _optional(module: str) -> Any | None:
 def _build(kind: str, hosts_only: bool, own_image: bool = False) -> None:
     """Bring every cached step up to date; independent ones beside each other."""
     engine.ensure(*_CONTAINER_TOOLS)
+    engine.ensure_keyring(debian.KEYRING)
     engine.ensure_docker()
     pki.ca()
     steps: list[Callable[[], object]] = [container.image, packages.repository, packages.static_bundle]
@@ -131,6 +132,8 @@ def down(arguments: argparse.Namespace) -> int:
     lab = Network(state)
     with state.locked():
         known = {host.name: host for host in state.hosts()}
+        if any(host.kind == "container" for host in known.values()):
+            engine.ensure_docker()  # after a restart of the machine: the containers are still there to be removed
         for name in arguments.names:
             if name not in known:
                 _say(f"lab: {name} is not up")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lab import cache, engine
 
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 SUITE = "bookworm"  # rootfs and kernel: dnf 4.14.0 and rpm 4.18 are those of openEuler 22.03, systemd and glibc close
 
 
@@ -44,9 +45,8 @@ def sources(suite: str) -> list[str]:
     """apt source lines of one release: main, updates, security."""
     archive, security = mirror()
     return [
-        f"deb {archive} {suite} main",
-        f"deb {archive} {suite}-updates main",
-        f"deb {security} {suite}-security main",
+        f"deb [signed-by={KEYRING}] {uri} {name} main"
+        for uri, name in ((archive, suite), (archive, f"{suite}-updates"), (security, f"{suite}-security"))
     ]
 
 

@@ -90,10 +90,19 @@ def ensure(*programs: str) -> None:
     absent = missing(list(programs))
     if not absent:
         return
-    packages = sorted({PACKAGES[program] for program in absent})
+    _install(sorted({PACKAGES[program] for program in absent}))
+
+
+def ensure_keyring(path: str) -> None:
+    """Debian's archive keys, which Ubuntu has only as a package."""
+    if not Path(path).exists():
+        _install(["debian-archive-keyring"])
+
+
+def _install(packages: list[str]) -> None:
     if shutil.which("apt-get") is None:
         raise LabError(
-            f"missing programs: {', '.join(absent)}; install them (Debian packages: {' '.join(packages)})"
+            f"this machine has no apt: install what these Debian packages hold: {' '.join(packages)}"
         )
     require_root()
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}

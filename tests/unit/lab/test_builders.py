@@ -39,9 +39,9 @@ def test_upstream_version(version: str, upstream: str) -> None:
 def test_configured_mirror_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DIFYFLEET_LAB_DEBIAN_MIRROR", "http://mirror.example/debian/")
     assert debian.sources("bookworm") == [
-        "deb http://mirror.example/debian bookworm main",
-        "deb http://mirror.example/debian bookworm-updates main",
-        "deb http://mirror.example/debian-security bookworm-security main",
+        f"deb [signed-by={debian.KEYRING}] http://mirror.example/debian bookworm main",
+        f"deb [signed-by={debian.KEYRING}] http://mirror.example/debian bookworm-updates main",
+        f"deb [signed-by={debian.KEYRING}] http://mirror.example/debian-security bookworm-security main",
     ]
 
 
