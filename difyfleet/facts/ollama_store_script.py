@@ -1,4 +1,4 @@
-"""Runs ON THE HOST (python3 >= 3.6, nothing but the standard library): reads Ollama's model store from disk.
+"""Runs ON THE HOST (python3 >= 3.7, nothing but the standard library): reads Ollama's model store from disk.
 
     python3 - report  MODELS_DIR RECORD [deep]     prints what is there as one line of JSON; changes nothing
     python3 - record  MODELS_DIR RECORD            the same, and writes the hashes that it proved to RECORD
@@ -8,15 +8,18 @@ A blob is named by its SHA-256, but Ollama trusts the name and never hashes a bl
 look would be too slow: RECORD remembers size, mtime and ctime of each blob that was proved, and only others are hashed.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import os
 import sys
+from typing import Any
 
 DEFAULT_PREFIXES = ("registry.ollama.ai/library/", "registry.ollama.ai/")
 
 
-def short_name(relative):
+def short_name(relative: str) -> str:
     """`registry.ollama.ai/library/qwen2.5/7b` -> `qwen2.5:7b`, as `ollama list` prints it."""
     path, _, tag = relative.rpartition("/")
     for prefix in DEFAULT_PREFIXES:
@@ -26,13 +29,13 @@ def short_name(relative):
     return path + ":" + tag
 
 
-def stamp(path):
+def stamp(path: str) -> list[int]:
     """What changes when a file is written: size in bytes, mtime and ctime in nanoseconds."""
     info = os.stat(path)
     return [info.st_size, info.st_mtime_ns, info.st_ctime_ns]
 
 
-def sha256(path):
+def sha256(path: str) -> str:
     """Hash of a file in hex, read 4 MiB at a time."""
     digest = hashlib.sha256()
     with open(path, "rb") as stream:
@@ -41,7 +44,7 @@ def sha256(path):
     return digest.hexdigest()
 
 
-def read_record(path):
+def read_record(path: str) -> dict[str, Any]:
     """What was proved before; empty where there is no (readable) record."""
     try:
         with open(path) as stream:
@@ -51,7 +54,7 @@ def read_record(path):
     return {"blobs": dict(found.get("blobs", {})), "answered": dict(found.get("answered", {}))}
 
 
-def write_record(path, record):
+def write_record(path: str, record: dict[str, Any]) -> None:
     """Put a new record in place of the old one, root-only, whole or not at all."""
     temp = path + ".new"
     handle = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -63,11 +66,11 @@ def write_record(path, record):
     os.rename(temp, path)
 
 
-def read_manifest(root, path):
+def read_manifest(root: str, path: str) -> dict[str, Any]:
     """One model: name, digest of the manifest's bytes, and its blobs (config and layers) with the sizes they must have."""
     with open(path, "rb") as stream:
         raw = stream.read()
-    model = {
+    model: dict[str, Any] = {
         "name": short_name(os.path.relpath(path, root)),
         "path": path,
         "digest": hashlib.sha256(raw).hexdigest(),
@@ -87,13 +90,13 @@ def read_manifest(root, path):
     return model
 
 
-def blob_state(path, blob, recorded, deep):
+def blob_state(path: str, blob: dict[str, Any], recorded: Any, deep: bool) -> dict[str, Any]:
     """State of one blob and its stamp: ok, missing, size or hash; `proved` tells that it was hashed just now."""
     try:
         before = stamp(path)
     except OSError:
         return {"state": "missing", "size": None, "stamp": None, "proved": False}
-    found = {"state": "ok", "size": before[0], "stamp": before, "proved": False}
+    found: dict[str, Any] = {"state": "ok", "size": before[0], "stamp": before, "proved": False}
     if before[0] != blob["size"]:
         found["state"] = "size"
     elif deep or recorded != before:
@@ -103,10 +106,11 @@ def blob_state(path, blob, recorded, deep):
     return found
 
 
-def read_store(models_dir, record, deep):
+def read_store(models_dir: str, record: dict[str, Any], deep: bool) -> dict[str, Any]:
     """All models with their blobs' states, and files that belong to none."""
     root = os.path.join(models_dir, "manifests")
-    models, blobs = [], {}
+    models: list[dict[str, Any]] = []
+    blobs: dict[str, dict[str, Any]] = {}
     for folder, _, names in sorted(os.walk(root)):
         for name in sorted(names):
             models.append(read_manifest(root, os.path.join(folder, name)))
@@ -122,7 +126,7 @@ def read_store(models_dir, record, deep):
     return {"models": models, "blobs": blobs, "strays": strays, "answered": record["answered"]}
 
 
-def main(arguments):
+def main(arguments: list[str]) -> None:
     """One of the three actions above."""
     action, models_dir, record_path = arguments[:3]
     record = read_record(record_path)

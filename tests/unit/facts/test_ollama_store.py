@@ -191,7 +191,7 @@ def test_host_without_python() -> None:
 def test_script_runs_on_old_python_syntax() -> None:
     """openEuler 22.03 has Python 3.9; nothing newer may slip in."""
     compile(store_script(), "script", "exec", flags=0, dont_inherit=True)
-    code = "import ast,sys; ast.parse(sys.stdin.read(), feature_version=(3, 6))"
+    code = "import ast,sys; ast.parse(sys.stdin.read(), feature_version=(3, 7))"
     subprocess.run([sys.executable, "-c", code], input=store_script(), text=True, check=True)
 
 
