@@ -19,6 +19,10 @@ from typing import IO
 
 JOB = json.loads(sys.argv[1])
 NEEDED = {"containerd", "containerd-shim-runc-v2", "docker", "docker-init", "docker-proxy", "dockerd", "runc"}
+KNOWN = NEEDED | {
+    "ctr",
+    "containerd-shim",
+}  # nothing else of an archive goes into the system's program folder
 
 
 def fail(text: str) -> None:
@@ -68,6 +72,7 @@ except KeyError:
 installed = []
 with tarfile.open(JOB["archive"]) as archive:
     members = {os.path.basename(member.name): member for member in archive.getmembers() if member.isfile()}
+    members = {name: member for name, member in members.items() if name in KNOWN}
     missing = sorted(NEEDED - set(members))
     if missing:
         fail(f"{JOB['archive']} lacks {', '.join(missing)}: not Docker's static archive")

@@ -107,11 +107,32 @@ def restart_reasons(docker: Docker, images: tuple[str, ...], seen: DockerService
         reasons += unit_differences()
         decision = daemon_json.decide(docker, images)
         reasons += [f"daemon.json: {', '.join(decision.restart)}"] if decision.restart else []
+    reasons += _other_settings_in_force(docker, images, seen) if not reasons else []
     if seen.chains is False and _manages_chains(docker):
         reasons.append("Docker's iptables chains are gone (firewalld or iptables was restarted after Docker)")
     if seen.info is None and not reasons:
         reasons.append("the daemon does not answer")
     return reasons
+
+
+def _other_settings_in_force(docker: Docker, images: tuple[str, ...], seen: DockerService) -> list[str]:
+    """Settings that dockerd was started with and that daemon.json does not hold (any more)."""
+    if seen.info is None:
+        return []
+    new = daemon_json.decide(docker, images).new
+    pairs = (
+        ("log-driver", seen.info.log_driver, str(new.get("log-driver", "json-file"))),
+        (
+            "data-root",
+            seen.info.root.rstrip("/"),
+            str(new.get("data-root", daemon_json.DEFAULT_ROOT)).rstrip("/"),
+        ),
+    )
+    return [
+        f"{key} in force: {found}, wanted {wanted}"
+        for key, found, wanted in pairs
+        if found and found != wanted
+    ]
 
 
 def _manages_chains(docker: Docker) -> bool:

@@ -1,0 +1,228 @@
+"""Images: what is to be pulled or tagged, the commands, and waiting for pulls."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from difyfleet.errors import HostError
+from difyfleet.facts.docker import Docker
+from difyfleet.facts.files import PathState
+from difyfleet.facts.images import Image, ImagePulls, LocalImages, Pull, PullState
+from difyfleet.facts.mirrors import Answer, MirrorRecord
+from difyfleet.operations import canary, images
+from difyfleet.spec.models import HostSpec
+from tests.unit.fakehost import fact, fake_host, run_steps
+from tests.unit.operations.docker_facts import file, seen
+
+NGINX, OLLAMA, WEBUI = "nginx:1.27.3", "ollama/ollama:0.4.7", "ghcr.io/open-webui/open-webui:0.4.7"
+ONE, TWO = "sha256:" + "1" * 64, "sha256:" + "2" * 64
+
+
+def image(identity: str, *tags: str, digests: Iterable[str] = ()) -> Image:
+    return Image(identity, frozenset(tags), frozenset(digests))
+
+
+def test_present_by_tag_and_by_digest() -> None:
+    there = (image(ONE, "nginx:1.27.3", digests=["nginx@sha256:ab"]),)
+    assert images.present("docker.io/library/nginx:1.27.3", there) is there[0]
+    assert images.present("nginx:1.27.3@sha256:ab", there) is there[0]
+    assert images.present("nginx@sha256:cd", there) is None
+    assert images.present("nginx", there) is None
+
+
+def test_what_is_to_be_done() -> None:
+    there = (image(ONE, NGINX), image(TWO))
+    assert images.work((NGINX,), there, {NGINX: ONE}) == images.Work()
+    assert images.work((OLLAMA,), there, {}).notes == (f"image {OLLAMA}: absent",)
+    assert images.work((OLLAMA,), there, {}).pull == (OLLAMA,)
+    assert images.work((NGINX,), there, {}).unrecorded == (NGINX,)
+
+
+def test_a_moved_tag_is_moved_back_or_pulled() -> None:
+    moved = images.work((NGINX,), (image(ONE, NGINX), image(TWO)), {NGINX: TWO})
+    assert moved.retag == ((TWO, NGINX),)
+    assert moved.notes == (
+        f"image {NGINX}: the tag is on 111111111111, 222222222222 was pulled; tagged again",
+    )
+    lost = images.work((NGINX,), (image(ONE, NGINX),), {NGINX: TWO})
+    assert lost.pull == (NGINX,)
+
+
+def pulled(there: tuple[Image, ...], record: dict[str, str]) -> tuple[list[str], list[str]]:
+    wanted = (OLLAMA, NGINX)
+    names = (*wanted, *(record[name] for name in wanted if name in record))
+    answers = {
+        fact(PathState, path=images.RECORD): file(json.dumps(record)) if record else None,
+        fact(LocalImages, names=names): there,
+    }
+    with fake_host(answers):
+        found, commands = run_steps(images.pulled, wanted, "/var/lib/docker")
+    return [change.why for change in found], [command.split("(")[1].split(",")[0] for command in commands]
+
+
+def test_pulled() -> None:
+    both = (image(ONE, OLLAMA), image(TWO, NGINX))
+    assert pulled(both, {OLLAMA: ONE, NGINX: TWO}) == ([], [])
+    assert pulled((), {}) == ([f"image {OLLAMA}: absent", f"image {NGINX}: absent"], ["pull_all", "_record"])
+    assert pulled(both, {OLLAMA: ONE}) == (
+        [f"image {NGINX}: there as 222222222222, not recorded yet"],
+        ["_record"],
+    )
+
+
+def test_start_command() -> None:
+    name = images.short(NGINX)
+    assert images.start_command(NGINX) == (
+        f"mkdir -p -m 0755 /run/difyfleet/pulls; systemctl -q is-active difyfleet-pull-{name}.service && exit 0; "
+        f"rm -f /run/difyfleet/pulls/{name}.rc; "
+        f"systemd-run --quiet --collect --unit=difyfleet-pull-{name}.service --description='difyfleet: pull image {NGINX}' "
+        f'sh -c \'docker pull "$1" >/run/difyfleet/pulls/{name}.log 2>&1; echo $? >/run/difyfleet/pulls/{name}.rc.new; '
+        f"mv -f /run/difyfleet/pulls/{name}.rc.new /run/difyfleet/pulls/{name}.rc' pull {NGINX}"
+    )
+
+
+class Host:
+    """A host whose pulls end as scripted: image -> exit codes of its tries, with words."""
+
+    name = "llm"
+
+    def __init__(self, script: dict[str, list[tuple[int, str]]]) -> None:
+        self.script = {images.short(name): list(ends) for name, ends in script.items()}
+        self.started: list[str] = []
+        self.asked = 0
+        self.most = 0
+        self.data: dict[str, Any] = {}
+
+    def run_shell_command(self, command: Any, **_: Any) -> Any:
+        text = str(command)
+        self.started.append(text.split("--unit=difyfleet-pull-")[1].split(".service")[0])
+        return True, type("Output", (), {"stdout_lines": [], "stderr_lines": []})()
+
+    def get_fact(self, cls: type, **kwargs: Any) -> Any:
+        if cls is ImagePulls:
+            self.asked += 1
+            self.most = max(self.most, len(kwargs["hashes"]))
+            pulls = {}
+            for name in kwargs["hashes"]:
+                if self.asked % 2:  # under way at every first look
+                    pulls[name] = Pull(active=True, layers=4, ready=1)
+                else:
+                    code, words = self.script[name].pop(0)
+                    pulls[name] = Pull(False, code, 4, 4, (words,))
+            return PullState(pulls, 5_000_000)
+        return {Docker: seen(), MirrorRecord: {"https://x": Answer(False, "silent for 4 s")}}[cls]
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "_POLL_SECONDS", 0)
+
+
+def test_pulls_run_side_by_side_in_order() -> None:
+    names = [f"a/image{number}:1" for number in range(6)]
+    host = Host({name: [(0, "")] for name in names})
+    images.pull_all(host, tuple(names), "/var/lib/docker")
+    assert host.started == [images.short(name) for name in names]
+    assert host.most == images.PARALLEL
+
+
+def test_a_lost_connection_is_tried_again() -> None:
+    host = Host({NGINX: [(1, "net/http: TLS handshake timeout"), (0, "")]})
+    images.pull_all(host, (NGINX,), "/var/lib/docker")
+    assert len(host.started) == 2
+
+
+def test_failures_speak_with_dockers_words_and_name_what_was_asked() -> None:
+    host = Host({NGINX: [(1, "manifest unknown")], WEBUI: [(1, "denied: nope")], OLLAMA: [(0, "")]})
+    with pytest.raises(HostError) as caught:
+        images.pull_all(host, (OLLAMA, NGINX, WEBUI), "/var/lib/docker")
+    text = str(caught.value)
+    assert f"{NGINX}: manifest unknown" in text
+    assert f"{WEBUI}: denied: nope" in text
+    assert (
+        "asked: https://docker.m.daocloud.io, then Docker Hub; left out: https://x (silent for 4 s)" in text
+    )
+    assert "asked directly: ghcr.io (mirrors serve Docker Hub only)" in text
+    assert "next: check the image's name and tag" in text
+    assert len(host.started) == 3  # what cannot get better is not tried again, and the others were pulled
+
+
+def test_progress() -> None:
+    state = PullState({"h": Pull(True, None, 4, 2)}, 812_345_678)
+    assert (
+        images.progress_text(3, 9, {OLLAMA: "h"}, state)
+        == f"images: 3 of 9; {OLLAMA} 2/4 layers; 812 MB in flight"
+    )
+    assert images.progress_text(9, 9, {}, state) == "images: 9 of 9"
+
+
+# -- the canary -----------------------------------------------------------------------------------------------------
+
+
+def spec(**sections: Any) -> HostSpec:
+    return HostSpec.model_validate(
+        {"name": "llm", "address": "192.0.2.7", "admin": {"email": "a@example.com"}, **sections}
+    )
+
+
+def test_canaries_are_images_with_glibc() -> None:
+    assert [(trial.image, trial.program) for trial in canary.trials(spec())] == [
+        ("langgenius/dify-api:0.11.2", "python3"),
+        (WEBUI, "python3"),
+        (OLLAMA, "ollama"),
+    ]
+    assert [
+        trial.image for trial in canary.trials(spec(dify={"enabled": False}, openwebui={"enabled": False}))
+    ] == [OLLAMA]
+    [trial] = canary.trials(spec(dify={"enabled": False}, openwebui={"enabled": False}))
+    assert (
+        trial.command
+        == f"timeout 90 docker run --rm --pull never --network none --entrypoint ollama {OLLAMA} --version"
+    )
+
+
+def test_the_canarys_program_starts_a_thread() -> None:
+    import subprocess
+    import sys
+
+    assert subprocess.run([sys.executable, "-c", canary._PYTHON], timeout=30, check=False).returncode == 0
+
+
+def canary_steps(record: str | None, version: str = "26.1.5") -> tuple[list[str], list[str]]:
+    with fake_host({fact(PathState, path=canary.RECORD): None if record is None else file(record)}):
+        found, commands = run_steps(canary.thread, canary.trials(spec()), version)
+    return [change.why for change in found], commands
+
+
+def test_once_per_engine_version() -> None:
+    assert canary_steps('{"engine": "26.1.5", "image": "x"}') == ([], [])
+    assert canary_steps(None)[0] == ["canary: no thread started in a container with Docker 26.1.5 yet"]
+    assert len(canary_steps('{"engine": "26.1.4"}')[1]) == 1
+
+
+class CanaryHost:
+    def __init__(self, *ends: tuple[bool, str]) -> None:
+        self.ends = list(ends)
+        self.commands: list[str] = []
+        self.data: dict[str, Any] = {}
+
+    def run_shell_command(self, command: Any, **arguments: Any) -> Any:
+        self.commands.append(str(command) + arguments.get("_stdin", ""))
+        ok, words = self.ends.pop(0)
+        return ok, type("Output", (), {"stdout_lines": [], "stderr_lines": [words]})()
+
+
+def test_a_candidate_without_the_program_is_passed_over() -> None:
+    host = CanaryHost((False, 'exec: "python3": executable file not found in $PATH'), (True, ""), (True, ""))
+    canary._try(host, canary.trials(spec()), "26.1.5")
+    assert WEBUI in host.commands[2]
+
+
+def test_an_engine_that_kills_canaries() -> None:
+    host = CanaryHost((False, "RuntimeError: can't start new thread"))
+    with pytest.raises(HostError, match="can't start new thread"):
+        canary._try(host, canary.trials(spec()), "18.09.0")
