@@ -49,7 +49,9 @@ def converge(spec: HostSpec) -> None:
     secrets.keep(
         generated, guards={SECRET_KEY: guard, ADMIN_PASSWORD: guard}, name="secret key and admin password"
     )
-    files.directory(webui.data_dir, mode="0755", name="data folder")
+    files.directory(
+        webui.data_dir, mode="0700", name="data folder"
+    )  # accounts and chats are nobody else's to read
     files.directory(DIRECTORY, mode="0755", name="compose folder")
     networks.network(networks.STACK, name="network that Ollama is on")
     openwebui.start_private(private_project(spec), webui.data_dir, name="first start, for this host only")
