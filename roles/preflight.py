@@ -10,7 +10,7 @@ from pyinfra import host
 from difyfleet.checks import Check
 from difyfleet.errors import PreflightError
 from difyfleet.facts.fitness import HostFitness
-from difyfleet.operations import fitness
+from difyfleet.operations import fitness, fitness_disk
 from difyfleet.spec.models import HostSpec
 
 NAME = "preflight"
@@ -36,5 +36,5 @@ def checks(spec: HostSpec) -> Iterator[Check]:
 
 
 def _judged(spec: HostSpec) -> list[Check]:
-    seen = host.get_fact(HostFitness, folders=fitness.data_folders(spec), models=spec.ollama.data_dir)
+    seen = host.get_fact(HostFitness, folders=fitness_disk.data_folders(spec), models=spec.ollama.data_dir)
     return fitness.judge(seen, spec, time.time())

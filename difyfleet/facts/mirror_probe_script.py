@@ -15,6 +15,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from email.message import Message
+from typing import Any
 
 LIMIT = float(sys.argv[1])
 IMAGE = sys.argv[2]
@@ -27,11 +28,11 @@ ACCEPT = ", ".join(
         "application/vnd.docker.distribution.manifest.v2+json",
     )
 )
-RESULTS = {}  # type: Dict[str, Dict[str, Any]]
+RESULTS: "dict[str, dict[str, Any]]" = {}
 
 
 class Dead(Exception):
-    pass
+    """Why a mirror is not to be used."""
 
 
 def ask(url: str, headers: "dict[str, str] | None" = None) -> "tuple[int, Message, bytes]":
@@ -61,6 +62,7 @@ def words(error: BaseException) -> str:
 
 
 def is_html(headers: Message) -> bool:
+    """Whether a content type says web page."""
     return "html" in (headers.get("Content-Type") or "").lower()
 
 
@@ -85,6 +87,7 @@ def token(challenge: str, repository: str) -> "str | None":
 
 
 def probe(base: str) -> str:
+    """What is good about a mirror; raises Dead with what is not."""
     base = base.rstrip("/")
     status, headers, _ = ask(base + "/v2/")
     challenge = headers.get("Www-Authenticate") or ""
@@ -124,6 +127,7 @@ def probe(base: str) -> str:
 
 
 def work(url: str) -> None:
+    """Probe one mirror and keep the answer; a thread's body."""
     start = time.time()
     try:
         alive, reason = True, probe(url)

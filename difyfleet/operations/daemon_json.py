@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import re
 from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,13 +26,13 @@ from difyfleet.facts.files import FileState, PathState
 from difyfleet.facts.mirrors import RECORD as MIRROR_RECORD
 from difyfleet.operations import mirrors as registry_mirrors
 from difyfleet.operations.base import Change, call, operation, shell
+from difyfleet.operations.daemon_json_guards import PATH, mask_words, refuse_logging, shown, trial
 from difyfleet.operations.files import attribute_changes
 from difyfleet.operations.onhost import execute
 from difyfleet.operations.render import render
 from difyfleet.spec.models import Docker
 from difyfleet.spec.values import mirror_url
 
-PATH = "/etc/docker/daemon.json"
 RECORD = "/etc/difyfleet/daemon.json"  # what was there before difyfleet, and the hash of what difyfleet wrote
 DEFAULT_ROOT = "/var/lib/docker"
 _SCRIPT = Path(__file__).with_name("daemon_json_script.sh")
@@ -143,11 +142,6 @@ def wanted(docker: Docker, mirrors: Iterable[str]) -> dict[str, Any]:
     return ours
 
 
-def shown(text: str | None) -> str | None:
-    """A daemon.json for a diff: passwords inside URLs (proxies) masked."""
-    return None if text is None else re.sub(r"(?<=//)[^/@\s\"]+@", "********@", text)
-
-
 def canonical(decision: Decision) -> str | None:
     """The present file in the form in which ours is written, so that a diff shows settings and not blanks."""
     if decision.state is None:
@@ -203,29 +197,6 @@ def refuse_move(decision: Decision, service: DockerService, present: FileState |
     )
 
 
-_LOG_OPTIONS = {"max-size": r"-1|\d+(\.\d+)?[kKmMgG]?[bB]?", "max-file": r"[1-9]\d*"}
-
-
-def refuse_logging(settings: Mapping[str, Any], service: DockerService) -> None:
-    """Raise HostError for log settings with which dockerd starts, but then no container does: it looks at them too late."""
-    for option, pattern in _LOG_OPTIONS.items():
-        value = (settings.get("log-opts") or {}).get(option)
-        if isinstance(value, str) and not re.fullmatch(pattern, value):
-            raise HostError(
-                f"{value!r} is no {option}",
-                where=f"{PATH}: log-opts",
-                hint="sizes are written 20m or 1g, counts 5",
-            )
-    driver = settings.get("log-driver", "json-file")
-    known = service.info.log_drivers if service.info else frozenset()
-    if known and isinstance(driver, str) and driver not in known | {"none"}:
-        raise HostError(
-            f"dockerd has no log driver {driver!r}",
-            where=f"{PATH}: log-driver",
-            hint=f"it has: {', '.join(sorted(known))}",
-        )
-
-
 def containers_folder(decision: Decision) -> str:
     """A folder that exists once containers were made below the present data root."""
     return f"{str((decision.old or {}).get('data-root', DEFAULT_ROOT)).rstrip('/')}/containers"
@@ -263,34 +234,6 @@ def configured(docker: Docker, images: tuple[str, ...]) -> Generator[Any, None, 
     )
 
 
-def trial(settings: Mapping[str, Any], root: str) -> str:
-    """The settings for a dockerd that starts beside the running one and touches nothing of it: own root, socket and no networks."""
-    own = (
-        "bip",
-        "fixed-cidr",
-        "hosts",
-        "tls",
-        "tlsverify",
-        "tlscert",
-        "tlskey",
-        "tlscacert",
-        "containerd",
-        "cgroup-parent",
-    )
-    changed = {key: value for key, value in settings.items() if key not in own}
-    changed |= {
-        "data-root": f"{root}/difyfleet-trial",
-        "exec-root": "/run/difyfleet/trial",
-        "pidfile": "/run/difyfleet/trial/docker.pid",
-        "hosts": ["unix:///run/difyfleet/trial/docker.sock"],
-        "bridge": "none",
-        "iptables": False,
-        "ip6tables": False,
-        "ip-forward": False,
-    }
-    return json.dumps(changed)
-
-
 def _put(on: Any, decision: Decision, with_trial: bool, root: str) -> None:
     """Hand the new file to the script that judges it and puts it in place.
 
@@ -316,15 +259,6 @@ def _put(on: Any, decision: Decision, with_trial: bool, root: str) -> None:
             where=PATH,
             hint="correct docker.daemon (or the docker section) in the inventory; the old file is in place and Docker runs on",
         )
-
-
-def mask_words(words: str) -> str:
-    """dockerd's words without its time stamps and without passwords in URLs."""
-    found = []
-    for line in words.splitlines():
-        match = re.match(r'^time="[^"]*" level=\w+ msg="((?:[^"\\]|\\.)*)"(.*)$', line)
-        found.append(f"{match[1]}{match[2]}".replace('\\"', '"') if match else line)
-    return shown("\n".join(found)) or "no words"
 
 
 def _remember(on: Any, decision: Decision) -> None:

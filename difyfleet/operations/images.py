@@ -24,7 +24,7 @@ from difyfleet.facts.files import FileState, PathState
 from difyfleet.facts.images import PULLS, Image, ImagePulls, LocalImages, Pull, PullState
 from difyfleet.facts.mirrors import MirrorRecord
 from difyfleet.operations.base import Change, call, operation
-from difyfleet.operations.fitness import with_tag
+from difyfleet.operations.fitness_disk import with_tag
 from difyfleet.operations.mirrors import on_hub
 from difyfleet.operations.onhost import execute
 

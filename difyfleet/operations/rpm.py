@@ -74,9 +74,7 @@ def repository(docker: Docker) -> Generator[Any, None, None]:
     text = render("docker/docker.repo.j2", rpm=docker.rpm, key=KEY)
     state = host.get_fact(PathState, path=REPO)
     fingerprint = (docker.rpm.gpg_fingerprint or "").replace(" ", "").lower()
-    if docker.rpm.gpgkey and fingerprint[-8:] not in host.get_fact(RpmEngineState).keys | (
-        {""} if not fingerprint else set()
-    ):
+    if docker.rpm.gpgkey and not _trusted(fingerprint):
         yield Change(f"rpm: signing key {fingerprint[-16:] or docker.rpm.gpgkey} not trusted yet")
         yield call(import_key, docker.rpm.gpgkey, fingerprint)
     if (
@@ -89,6 +87,13 @@ def repository(docker: Docker) -> Generator[Any, None, None]:
             unified(state.text if state else None, text, REPO),
         )
         yield put_command(REPO, text.encode(), mode="0644", owner="root", group="root")
+
+
+def _trusted(fingerprint: str) -> bool:
+    """Whether the key is there. Without a fingerprint in the inventory any key counts that was fetched once."""
+    if host.get_fact(PathState, path=KEY) is None:
+        return False
+    return not fingerprint or fingerprint[-8:] in host.get_fact(RpmEngineState).keys
 
 
 def import_key(on: Any, url: str, fingerprint: str) -> None:

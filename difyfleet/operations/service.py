@@ -16,6 +16,7 @@ from difyfleet.facts.docker import DockerService, IpForward
 from difyfleet.facts.files import PathState
 from difyfleet.operations import daemon_json, engine, rpm
 from difyfleet.operations.base import Change, call, operation, shell
+from difyfleet.operations.daemon_json_guards import mask_words, refuse_logging
 from difyfleet.operations.files import attribute_changes, put_command
 from difyfleet.operations.mirrors import entry
 from difyfleet.operations.onhost import execute
@@ -220,7 +221,7 @@ def start(on: Any, verb: str, live_restore_first: bool = False) -> None:
     _, words = execute(on, _JOURNAL + ">&2")
     back, _ = execute(on, roll_back(), timeout=180)
     raise HostError(
-        f"Docker does not {verb}: {daemon_json.mask_words(words)}"
+        f"Docker does not {verb}: {mask_words(words)}"
         + (". The previous daemon.json is back and Docker runs with it" if back else ""),
         where="docker.service",
         hint="correct the docker section of the inventory" if back else "look at: journalctl -u docker -n 50",
@@ -251,13 +252,13 @@ def settled(on: Any, docker: Docker, images: tuple[str, ...]) -> None:
         seen = on.get_fact(DockerFact)
         why = ["the daemon does not answer"] if seen.info is None else reload_reasons(docker, images, seen)
         if not why:
-            daemon_json.refuse_logging(daemon_json.decide(docker, images).new, seen)
+            refuse_logging(daemon_json.decide(docker, images).new, seen)
             execute(on, clear())
             return
         if time.monotonic() > deadline:
             _, words = execute(on, _JOURNAL + ">&2")
             raise HostError(
-                f"{'; '.join(why)}. {daemon_json.mask_words(words)}",
+                f"{'; '.join(why)}. {mask_words(words)}",
                 where="docker.service",
                 hint="journalctl -u docker -n 50",
             )

@@ -16,7 +16,7 @@ from difyfleet.errors import HostError
 from difyfleet.facts.docker import Docker
 from difyfleet.facts.files import PathState
 from difyfleet.facts.mirrors import Answer
-from difyfleet.operations import daemon_json
+from difyfleet.operations import daemon_json, daemon_json_guards
 from tests.unit.fakehost import fact, fake_host, run_steps
 from tests.unit.operations.docker_facts import IMAGES, MIRROR, docker, facts, file, seen, settings
 
@@ -184,13 +184,15 @@ def test_data_root_does_not_move_under_containers() -> None:
     [{"log-driver": "nope"}, {"log-opts": {"max-size": "5x"}}, {"log-opts": {"max-file": "0"}}],
 )
 def test_log_settings_that_dockerd_looks_at_too_late(daemon: dict[str, Any]) -> None:
-    with fake_host(facts()), pytest.raises(HostError, match="log driver|max-size|max-file"):
+    with fake_host(facts()), pytest.raises(HostError, match=r"log driver|max-size|max-file"):
         run_steps(daemon_json.configured, docker(daemon=daemon), IMAGES)
 
 
 def test_a_trial_touches_nothing_of_the_running_daemon() -> None:
     found = json.loads(
-        daemon_json.trial({"bip": "10.1.0.1/24", "hosts": ["fd://"], "storage-driver": "overlay2"}, "/data")
+        daemon_json_guards.trial(
+            {"bip": "10.1.0.1/24", "hosts": ["fd://"], "storage-driver": "overlay2"}, "/data"
+        )
     )
     assert found == {
         "storage-driver": "overlay2",
@@ -207,8 +209,8 @@ def test_a_trial_touches_nothing_of_the_running_daemon() -> None:
 
 def test_dockerds_words() -> None:
     line = 'time="2026-11-24T06:08:48Z" level=error msg="no \\"x\\" at http://a:b@c" error="bad"'
-    assert daemon_json.mask_words(line) == 'no "x" at http://********@c error="bad"'
-    assert daemon_json.mask_words("") == "no words"
+    assert daemon_json_guards.mask_words(line) == 'no "x" at http://********@c error="bad"'
+    assert daemon_json_guards.mask_words("") == "no words"
 
 
 # -- the script, with a dockerd of our own that says yes or no -----------------------------------------------------

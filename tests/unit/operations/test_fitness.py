@@ -9,18 +9,9 @@ import pytest
 
 from difyfleet.checks import Check
 from difyfleet.facts.fitness import Disk, HostFitness, Listener, Published
-from difyfleet.operations.fitness import (
-    GIB,
-    JUDGES,
-    conflicting,
-    judge,
-    manifest_path,
-    missing_gib,
-    name_of,
-    port_holder,
-    wanted_ports,
-    with_tag,
-)
+from difyfleet.operations.fitness import JUDGES, conflicting, judge, name_of
+from difyfleet.operations.fitness_disk import GIB, manifest_path, missing_gib, with_tag
+from difyfleet.operations.fitness_network import port_holder, wanted_ports
 from difyfleet.spec.models import HostSpec
 from tests.unit.facts.recorded import lines
 

@@ -86,6 +86,7 @@ def test_dnf_runs_as_a_unit_of_the_host() -> None:
 
 def repository(section: Any, repo: str | None, keys: frozenset[str]) -> tuple[list[str], list[str]]:
     answers = {
+        fact(PathState, path=rpm.KEY): file("a key") if keys else None,
         fact(PathState, path=rpm.REPO): None if repo is None else file(repo),
         fact(RpmEngineState): RpmEngine(keys=keys),
     }
@@ -107,6 +108,13 @@ def test_the_repository_and_its_key() -> None:
     assert repository(SECTION, text.replace("enabled=0", "enabled=1"), frozenset(["621e9f35"]))[0] == [
         f"{rpm.REPO}: differs"
     ]
+
+
+def test_without_a_fingerprint_a_key_is_fetched_once() -> None:
+    section = docker(method="rpm", rpm={"gpg_fingerprint": None})
+    first = repository(section, None, frozenset())[0][0]
+    assert first == "rpm: signing key https://download.docker.com/linux/rhel/gpg not trusted yet"
+    assert repository(section, None, frozenset(["any"]))[0] == [f"{rpm.REPO}: absent"]
 
 
 def test_an_unsigned_repository_wants_no_key() -> None:
