@@ -24,6 +24,10 @@ RUNNERS = {"cpu": "", "cpu_avx2": "avx,avx2"}
 _FLAGS = "-mfma|-mf16c"
 
 
+# What of the environment decides the result; the rest of this file may be edited without four minutes of compiling.
+_COMPILED_WITH = ("GOFLAGS", "CGO_CFLAGS", "CGO_CXXFLAGS")
+
+
 def environment(folder: Path) -> dict[str, str]:
     """The build's environment: module cache and build cache below ``folder``, optimised C code."""
     return {
@@ -105,4 +109,11 @@ def _build(folder: Path) -> None:
 
 def build() -> Path:
     """Cached: ``bin/ollama`` and ``lib/ollama/runners/``; four minutes on two cores the first time."""
-    return cache.step("ollama", [VERSION], _build)
+    recipe = [
+        VERSION,
+        MODULE,
+        repr(RUNNERS),
+        _FLAGS,
+        " ".join(environment(Path()).get(name, "") for name in _COMPILED_WITH),
+    ]
+    return cache.step("ollama", recipe, _build, by_script=False)

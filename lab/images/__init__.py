@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 
 from lab import cache, engine, ollama, pki
-from lab.images import layers, store
+from lab.images import layers, store, upstream
 from lab.images.catalogue import CONTEXTS, IMAGES, Image
 
 
@@ -71,22 +71,33 @@ def local_image(context: str) -> str:
 
 
 def _build_store(folder: Path) -> None:
+    real = upstream.wanted()
     with store.scratch() as work:
         scratch = Path(work)
-        names = {image: _ensure(image, scratch) for image in IMAGES}
-        saved = store.saved(names.values(), scratch)
+        names = {
+            image: upstream.local_names(image, scratch)
+            if real
+            else dict.fromkeys(image.tags, _ensure(image, scratch))
+            for image in IMAGES
+        }
+        saved = store.saved({local for tags in names.values() for local in tags.values()}, scratch)
         digests = {}
-        for image, local in names.items():
-            config, image_layers = saved[local]
+        for image, tags in names.items():
             target = store.Store(folder / image.registry)
-            digest = target.add_image(image.repository, image.tags, config, image_layers)
-            digests.update(dict.fromkeys(image.names, digest))
+            for (tag, local), name in zip(tags.items(), image.names, strict=True):
+                digests[name] = target.add_image(image.repository, [tag], *saved[local])
         (folder / "digests.json").write_text(json.dumps(digests, indent=2) + "\n")
 
 
 def build() -> Path:
-    """Cached: folders ``hub`` and ``ghcr`` for one registry process each, and ``digests.json`` (name -> manifest digest)."""
+    """Cached: folders ``hub`` and ``ghcr`` for one registry process each, and ``digests.json`` (name -> manifest digest).
+
+    With ``IMAGES=upstream`` the real images are in it, see lab/images/upstream.py.
+    """
     engine.ensure_docker()
+    if upstream.wanted():
+        names = [f"{name} {identity}" for name, identity in upstream.ids(IMAGES).items()]
+        return cache.step("images-upstream", [*names, pki.ca() / "ca.crt"], _build_store)
     names = [f"{name} {local_name(image)}" for image in IMAGES for name in image.names]
     return cache.step("images", names, _build_store)
 

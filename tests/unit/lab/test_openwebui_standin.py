@@ -111,6 +111,17 @@ def test_signin_and_roles(start: Start) -> None:
     assert client("/ollama/config")[0] == 200
 
 
+def test_a_new_password(start: Start) -> None:
+    client = start()
+    form = {"password": "pw", "new_password": "pw-2"}
+    assert client("/api/v1/auths/update/password", form)[0] == 403
+    client.token = client.signup("a@example.com")[1]["token"]
+    assert client("/api/v1/auths/update/password", {**form, "password": "no"})[0] == 400
+    assert client("/api/v1/auths/update/password", form) == (200, True)
+    for password, status in (("pw", 400), ("pw-2", 200)):
+        assert client("/api/v1/auths/signin", {"email": "a@example.com", "password": password})[0] == status
+
+
 def test_a_saved_setting_outlives_the_environment(start: Start) -> None:
     client = start(OLLAMA_BASE_URL="http://one:1", ENABLE_OLLAMA_API="false")
     client.token = client.signup("a@example.com")[1]["token"]

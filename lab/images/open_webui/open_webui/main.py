@@ -27,6 +27,7 @@ _PROHIBITED = (
 )
 _BAD_LOGIN = "The email or password provided is incorrect. Please check for typos and try logging in again."
 _SESSION_OVER = "Your session has expired or the token is invalid. Please sign in again."
+_WRONG_PASSWORD = "The password provided is incorrect. Please check for typos and try again."  # noqa: S105 - a message
 _BAD_EMAIL = (
     "The email format you entered is invalid. Please double-check and make sure you're using a valid email address "
     "(e.g., yourname@example.com)."
@@ -186,6 +187,14 @@ class Handler(BaseHTTPRequestHandler):
         _, self._headers_out = session(user)
         return {name: user[name] for name in ("id", "email", "name", "role", "profile_image_url")}
 
+    def update_password(self) -> Any:
+        user = self._user()
+        form = self._form("password", "new_password")
+        if DATABASE.authenticate(user["email"], str(form["password"])) is None:
+            raise HttpError(400, _WRONG_PASSWORD)
+        DATABASE.set_password(user["email"], str(form["new_password"]))
+        return True
+
     # --- settings
 
     def config(self) -> Any:
@@ -287,6 +296,7 @@ _ROUTES: dict[tuple[str, str], Callable[[Handler], Any]] = {
     ("POST", "/api/v1/auths/signup"): Handler.signup,
     ("POST", "/api/v1/auths/signin"): Handler.signin,
     ("GET", "/api/v1/auths"): Handler.session_user,
+    ("POST", "/api/v1/auths/update/password"): Handler.update_password,
     ("GET", "/api/v1/auths/admin/config"): lambda handler: handler._read(ADMIN_FIELDS),
     ("POST", "/api/v1/auths/admin/config"): lambda handler: handler._update(ADMIN_FIELDS, *ADMIN_FIELDS),
     ("GET", "/ollama/config"): lambda handler: handler._read(OLLAMA_FIELDS),

@@ -151,6 +151,12 @@ class Database:
             return None
         return self.user("email", email)
 
+    def set_password(self, email: str, password: str) -> None:
+        """Give an account a new password."""
+        with self._connect() as connection:
+            values = (_hash(password, secrets.token_bytes(16)), email)
+            connection.execute("UPDATE auth SET password = ? WHERE email = ?", values)
+
 
 def _hash(password: str, salt: bytes) -> str:
     """Salt and scrypt hash in hex. (The real one uses bcrypt, which is not in the standard library.)"""
