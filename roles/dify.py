@@ -91,6 +91,7 @@ def model_server(spec: HostSpec) -> str:
 
 
 def service_checks(project: compose.Project, state: ComposeState) -> Iterator[Check]:
+    """Each of the nine runs and is healthy, and nothing about it differs from the project."""
     found: dict[str, list[str]] = {}
     for difference in compose.differences(project, state):
         found.setdefault(difference.service, []).append(difference.why)
@@ -114,6 +115,7 @@ def service_checks(project: compose.Project, state: ComposeState) -> Iterator[Ch
 
 
 def isolation_checks(section: Dify, state: ComposeState) -> Iterator[Check]:
+    """Who can be reached from outside, and who can reach out."""
     outside = [
         f"{service} {port}"
         for service, each in state.containers.items()
@@ -151,6 +153,7 @@ def isolation_checks(section: Dify, state: ComposeState) -> Iterator[Check]:
 
 
 def file_checks(section: Dify, project: compose.Project) -> Iterator[Check]:
+    """The files that hold or carry secrets are the wanted ones and closed."""
     for name, text in ((".env", project.env or ""), ("compose.yml", project.text)):
         state = host.get_fact(PathState, path=f"{section.directory}/{name}")
         same = state is not None and state.content == text.encode()
@@ -193,6 +196,7 @@ def base_url(section: Dify) -> str:
 
 
 def front_checks(section: Dify) -> Iterator[Check]:
+    """What a visitor gets through nginx."""
     name = "" if section.server_name == "_" else section.server_name.split()[0]
     paths = ("/console/api/setup", "/v1/", "/", "/console/api/forgot-password")
     answers: dict[str, Answer] = host.get_fact(
@@ -242,6 +246,7 @@ def front_checks(section: Dify) -> Iterator[Check]:
 
 
 def inside_checks(spec: HostSpec, inside: Inside) -> Iterator[Check]:
+    """What no request from outside can tell: worker, limits, the way to Ollama."""
     code, said = inside.worker_ping
     yield Check(
         "worker: answers a ping through the broker",
@@ -268,15 +273,19 @@ def inside_checks(spec: HostSpec, inside: Inside) -> Iterator[Check]:
 
 
 def last_line(text: str) -> str:
+    """The last line with something on it, shortened."""
     return next((line.strip()[:160] for line in reversed(text.splitlines()) if line.strip()), "no answer")
 
 
 def certificate_checks(section: Dify) -> Iterator[Check]:
+    """The served certificate is the declared one, and how long it will do."""
     if section.https.certificate is None:
         return
     declared = x509.load_pem_x509_certificate(section.https.certificate.read_bytes())
     name = "" if section.server_name == "_" else section.server_name.split()[0]
-    pem = host.get_fact(ServedCertificate, address=address(section), port=section.https.port, server_name=name)
+    pem = host.get_fact(
+        ServedCertificate, address=address(section), port=section.https.port, server_name=name
+    )
     served = x509.load_pem_x509_certificate(pem.encode()) if pem else None
     evidence = (
         f"{served.subject.rfc4514_string()}, serial {served.serial_number:x}" if served else "no TLS answer"

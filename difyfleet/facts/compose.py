@@ -170,8 +170,9 @@ def _sorted_out(project: str, found: list[Container]) -> dict[str, Any]:
     own: dict[str, Container] = {}
     orphans: list[Container] = []
     foreign: dict[str, Container] = {}
+    unique = {container.id: container for container in found}
     for container in sorted(
-        found, key=lambda each: each.labels.get("com.docker.compose.container-number", "1")
+        unique.values(), key=lambda each: each.labels.get("com.docker.compose.container-number", "1")
     ):
         if container.project != project:
             foreign[container.name] = container
