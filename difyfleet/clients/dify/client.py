@@ -20,7 +20,7 @@ from difyfleet.clients.dify.console.session import Login
 from difyfleet.clients.dify.console.setup import Setup
 from difyfleet.clients.dify.service.chat import AppService
 from difyfleet.clients.dify.service.datasets import DatasetService
-from difyfleet.clients.dify.transport import Counts, Retry, Transport
+from difyfleet.clients.dify.transport import Counts, Line, Retry, Transport
 from difyfleet.secrets import Secret
 
 
@@ -50,7 +50,7 @@ class Dify:
         retry: Retry | None = None,
         reading: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
-        console = Transport(session, base_url, retry=retry, reading=reading)
+        console = Transport(Line(session, base_url.rstrip("/"), retry or Retry(), reading))
         self._open = console.sibling()  # never carries a token
         self.setup = Setup(self._open)
         self.session = Login(console)
@@ -66,7 +66,7 @@ class Dify:
     @property
     def counts(self) -> Counts:
         """Reads and writes that this client has sent, the service API's too."""
-        return self._open.counts
+        return self._open.line.counts
 
     def app(self, key: Secret) -> AppService:
         """The service API of the app that an `app-...` key belongs to."""

@@ -18,6 +18,11 @@ from difyfleet.secrets import Secret
 QUICK = 60.0  # seconds without a byte: an ordinary answer
 MODEL = 600.0  # seconds without a byte: an answer for which a model may have to be loaded
 
+# Dify's own server (gunicorn) closes a connection that is silent for two seconds. A read on one that is just closing is tried again; a write
+# could not be, so after so many seconds without an answer a ping goes first and finds or makes a living connection.
+IDLE = 1.0
+_PING = "/console/api/ping"
+
 
 @dataclass(frozen=True)
 class Retry:
@@ -49,8 +54,9 @@ class Upload:
     content_type: str
 
 
-class Transport:
-    """Calls to one Dify server with one bearer token.
+@dataclass
+class Line:
+    """What all transports of one client share.
 
     Args:
         session: how requests travel. difyfleet.remote.http.session(host) sends them through SSH; requests.Session() directly.
@@ -58,33 +64,27 @@ class Transport:
         retry: for reads only.
         reading: a context that is entered around POST and DELETE calls that change nothing lasting, so that whoever counts changes
             below the session leaves them out (difyfleet.remote.http.reading).
-        counts: shared by the transports of one client.
     """
 
-    def __init__(
-        self,
-        session: requests.Session,
-        base_url: str,
-        *,
-        retry: Retry | None = None,
-        reading: Callable[[], AbstractContextManager[Any]] = nullcontext,
-        counts: Counts | None = None,
-    ) -> None:
-        self._session = session
-        self._base = base_url.rstrip("/")
-        self._retry = retry or Retry()
-        self._reading = reading
-        self.counts = counts or Counts()
-        self.token: Secret | None = None
+    session: requests.Session
+    base_url: str
+    retry: Retry = field(default_factory=Retry)
+    reading: Callable[[], AbstractContextManager[Any]] = nullcontext
+    counts: Counts = field(default_factory=Counts)
+    answered_at: float = float("-inf")  # time.monotonic() of the last answer
+
+
+class Transport:
+    """Calls to one Dify server with one bearer token."""
+
+    def __init__(self, line: Line, token: Secret | None = None) -> None:
+        self.line = line
+        self.token = token
         self.renew: Callable[[], bool] = lambda: False  # called on a 401; true = there is a new token
 
     def sibling(self, token: Secret | None = None) -> Transport:
-        """Another transport to the same server, with its own token and the same counts."""
-        other = Transport(
-            self._session, self._base, retry=self._retry, reading=self._reading, counts=self.counts
-        )
-        other.token = token
-        return other
+        """Another transport on the same line, with its own token."""
+        return Transport(self.line, token)
 
     def get(self, path: str, query: Mapping[str, Any] | None = None, *, timeout: float = QUICK) -> Fields:
         """The JSON object that a GET answers."""
@@ -162,7 +162,9 @@ class Transport:
                 "data": form,
             }
         reading = asking or method == "GET"
-        attempts = self._retry.attempts if method == "GET" else 1
+        attempts = self.line.retry.attempts if method == "GET" else 1
+        if method != "GET" and time.monotonic() - self.line.answered_at > IDLE:
+            self.send("GET", _PING, authorized=False)
         renewed = False
         for attempt in range(1, attempts + 2):
             arguments["headers"] = self._headers() if authorized else {}
@@ -185,19 +187,21 @@ class Transport:
             except (NoAnswer, GatewayError):
                 if attempt >= attempts:
                     raise
-                time.sleep(self._retry.pause * 2 ** (attempt - 1))
+                time.sleep(self.line.retry.pause * 2 ** (attempt - 1))
         raise AssertionError("unreachable")
 
     def _once(
         self, method: str, path: str, arguments: Mapping[str, Any], reading: bool, where: str
     ) -> requests.Response:
         if reading:
-            self.counts.reads += 1
+            self.line.counts.reads += 1
         else:
-            self.counts.writes += 1
+            self.line.counts.writes += 1
         try:
-            with self._reading() if reading else nullcontext():
-                return self._session.request(method, f"{self._base}{path}", **arguments)
+            with self.line.reading() if reading else nullcontext():
+                response = self.line.session.request(method, f"{self.line.base_url}{path}", **arguments)
+            self.line.answered_at = time.monotonic()
+            return response
         except requests.Timeout as error:
             unsure = not isinstance(error, requests.ConnectTimeout)
             raise _no_answer(
@@ -205,7 +209,7 @@ class Transport:
             ) from error
         except (requests.RequestException, OSError) as error:
             raise _no_answer(
-                f"nothing answers at {self._base}: {_reason(error)}", where, not reading
+                f"nothing answers at {self.line.base_url}: {_reason(error)}", where, not reading
             ) from error
 
     def _headers(self) -> dict[str, str]:
@@ -228,7 +232,8 @@ def lines(response: requests.Response, where: str) -> Iterator[bytes]:
     """
     rest = b""
     try:
-        for chunk in response.iter_content(None):
+        # None gives a chunked body's chunks as they come, and any other body only at its end
+        for chunk in response.iter_content(None if getattr(response.raw, "chunked", False) else 1):
             *whole, rest = (rest + chunk).split(b"\n")
             yield from (line.rstrip(b"\r") for line in whole)
     except (requests.RequestException, OSError) as error:

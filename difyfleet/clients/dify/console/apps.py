@@ -12,7 +12,6 @@ from difyfleet.clients.dify.transport import Transport, only, pages
 
 CHAT, AGENT_CHAT, COMPLETION = "chat", "agent-chat", "completion"
 _API = "/console/api/apps"
-PAGE = 100  # the server's largest page
 
 
 @dataclass(frozen=True)
@@ -54,6 +53,8 @@ class App:
 class Apps:
     """The workspace's apps."""
 
+    page_size = 100  # the server's largest
+
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
@@ -62,7 +63,9 @@ class Apps:
         query = {"name": name} if name else {}
         return [
             _listed(entry)
-            for entry in pages(lambda n: self._transport.get(_API, {"page": n, "limit": PAGE, **query}))
+            for entry in pages(
+                lambda n: self._transport.get(_API, {"page": n, "limit": self.page_size, **query})
+            )
         ]
 
     def find(self, name: str, mode: str | None = None) -> ListedApp | None:

@@ -17,7 +17,6 @@ from difyfleet.clients.dify.transport import Transport, only, pages
 HIGH_QUALITY, ECONOMY = "high_quality", "economy"
 ONLY_ME, TEAM = "only_me", "all_team_members"
 _API = "/console/api/datasets"
-PAGE = 100
 
 
 @dataclass(frozen=True)
@@ -83,6 +82,8 @@ def settings_of(dataset: Dataset, **changes: Any) -> DatasetSettings:
 class Datasets:
     """The workspace's knowledge bases."""
 
+    page_size = 100  # the server's largest
+
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
@@ -91,7 +92,9 @@ class Datasets:
         query = {"keyword": keyword} if keyword else {}
         return [
             _dataset(entry)
-            for entry in pages(lambda n: self._transport.get(_API, {"page": n, "limit": PAGE, **query}))
+            for entry in pages(
+                lambda n: self._transport.get(_API, {"page": n, "limit": self.page_size, **query})
+            )
         ]
 
     def find(self, name: str) -> Dataset | None:

@@ -13,7 +13,6 @@ from difyfleet.clients.dify.retrieval import RetrievalModel
 from difyfleet.clients.dify.transport import Transport, only, pages
 
 _API = "/console/api/datasets"
-PAGE = 100
 
 
 @dataclass(frozen=True)
@@ -71,6 +70,8 @@ class Batch:
 class Documents:
     """Documents of the workspace's knowledge bases."""
 
+    page_size = 100  # the server's largest
+
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
@@ -126,7 +127,9 @@ class Documents:
         path = f"{_API}/{dataset_id}/documents"
         return [
             _document(entry)
-            for entry in pages(lambda n: self._transport.get(path, {"page": n, "limit": PAGE, **query}))
+            for entry in pages(
+                lambda n: self._transport.get(path, {"page": n, "limit": self.page_size, **query})
+            )
         ]
 
     def find(self, dataset_id: str, name: str) -> Document | None:

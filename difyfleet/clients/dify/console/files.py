@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import mimetypes
 from dataclasses import dataclass
 
 from difyfleet.clients.dify.transport import Transport, Upload
 
 _API = "/console/api/files"
+# of our own, since the answers of Python's mimetypes differ between systems
 _TYPES = {
+    "txt": "text/plain",
     "md": "text/markdown",
     "markdown": "text/markdown",
     "csv": "text/csv",
-}  # mimetypes' own answers differ between systems
+    "html": "text/html",
+    "htm": "text/html",
+    "pdf": "application/pdf",
+    "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    "xls": "application/vnd.ms-excel",
+}
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,5 @@ class Files:
 
 
 def content_type(name: str) -> str:
-    """The MIME type for a file name."""
-    extension = name.rpartition(".")[2].lower()
-    return _TYPES.get(extension) or mimetypes.guess_type(name)[0] or "application/octet-stream"
+    """The MIME type of a document, by its extension."""
+    return _TYPES.get(name.rpartition(".")[2].lower(), "application/octet-stream")

@@ -18,18 +18,19 @@ from difyfleet.clients.dify.retrieval import RetrievalModel
 from difyfleet.clients.dify.transport import MODEL, Transport, Upload, pages
 
 _API = "/v1/datasets"
-PAGE = 100
 
 
 class DatasetService:
     """The workspace's knowledge bases, by one dataset key."""
+
+    page_size = 100  # the server's largest
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
     def all(self) -> dict[str, str]:
         """All knowledge bases: id -> name."""
-        entries = pages(lambda n: self._transport.get(_API, {"page": n, "limit": PAGE}))
+        entries = pages(lambda n: self._transport.get(_API, {"page": n, "limit": self.page_size}))
         return {entry.text("id"): entry.text("name") for entry in entries}
 
     def create(self, name: str, indexing_technique: str = "high_quality", permission: str = "only_me") -> str:
@@ -86,7 +87,7 @@ class DatasetService:
         path = f"{_API}/{dataset_id}/documents"
         return [
             parse_document(entry)
-            for entry in pages(lambda n: self._transport.get(path, {"page": n, "limit": PAGE}))
+            for entry in pages(lambda n: self._transport.get(path, {"page": n, "limit": self.page_size}))
         ]
 
     def retrieve(self, dataset_id: str, query: str, retrieval: RetrievalModel | None = None) -> list[Hit]:
