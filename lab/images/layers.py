@@ -206,9 +206,7 @@ def _prepare(apt_state: Path, image: str) -> None:
         return
     for sub in ("sources", "conf", "lists/partial", "archives/partial"):
         (apt_state / sub).mkdir(parents=True)
-    keyring = "[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]"
-    lines = [line.replace("deb ", f"deb {keyring} ", 1) for line in debian.sources(debian.SUITE)]
-    (apt_state / "sources" / "lab.list").write_text("\n".join(lines) + "\n")
+    (apt_state / "sources" / "lab.list").write_text("\n".join(debian.sources(debian.SUITE)) + "\n")
     (apt_state / "conf" / "apt.conf").write_text(_apt_settings())
     container = _run(image, apt_state, "APT_CONFIG=/mnt/apt.conf apt-get update -q")
     engine.run(["docker", "rm", "-f", container], timeout=120)
