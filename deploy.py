@@ -1,8 +1,7 @@
 """The whole stack, in order. `difyfleet apply INVENTORY` runs it; so does `pyinfra inventory/lab.py deploy.py`."""
 
-from roles import dify, docker, images, ollama, openwebui, preflight
-
 from difyfleet.stack import run
+from roles import dify, docker, images, ollama, openwebui, preflight
 
 run(
     preflight,  # is this host fit? Everything below is only tried when it is

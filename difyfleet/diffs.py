@@ -33,7 +33,11 @@ def unified(old: str | None, new: str | None, path: str, *, opaque: bool = False
         opaque: never show content (keys, binary), only that it differs.
     """
     if opaque:
-        return f"{path}: content differs (not shown)" if old is not None else f"{path}: absent (content not shown)"
+        return (
+            f"{path}: content differs (not shown)"
+            if old is not None
+            else f"{path}: absent (content not shown)"
+        )
     lines = difflib.unified_diff(
         [] if old is None else old.splitlines(),
         [] if new is None else new.splitlines(),

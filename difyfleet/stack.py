@@ -45,7 +45,9 @@ def run(*roles: Any) -> None:
         if face == CHECKS:
             _collect(role, spec, host.connector_data.setdefault("difyfleet.checks", []))
         else:
-            converge: Any = deploy(role.NAME)(role.converge)  # typed by pyinfra as if it took its global arguments only
+            converge: Any = deploy(role.NAME)(
+                role.converge
+            )  # typed by pyinfra as if it took its global arguments only
             converge(spec)
 
 
@@ -55,4 +57,9 @@ def _collect(role: Any, spec: HostSpec, found: list[tuple[str, Check]]) -> None:
         for check in role.checks(spec):
             found.append((role.NAME, check))
     except Exception as error:  # noqa: BLE001 - whatever a check meets, the operator gets the other checks too
-        found.append((role.NAME, Check(f"{role.NAME}: checks ran to the end", False, f"{type(error).__name__}: {error}")))
+        found.append(
+            (
+                role.NAME,
+                Check(f"{role.NAME}: checks ran to the end", False, f"{type(error).__name__}: {error}"),
+            )
+        )

@@ -7,6 +7,7 @@ import sys
 import click
 
 from difyfleet.errors import FleetError
+from difyfleet.exits import Exit
 from difyfleet.paths import stack_root
 
 
@@ -29,4 +30,7 @@ def lab(arguments: tuple[str, ...]) -> int:
     sys.path.insert(0, str(root))
     from lab.cli import main
 
-    return int(main(list(arguments)))
+    try:
+        return int(main(list(arguments)))
+    except SystemExit as ended:  # argparse says 2 for a usage error, which means "changes pending" here
+        return Exit.USAGE if ended.code == 2 else int(ended.code or 0)

@@ -71,8 +71,13 @@ def _check_roles(roles: tuple[str, ...]) -> None:
             raise click.UsageError(f"no role '{role}'.{hint} Roles: {', '.join(known)}")
 
 
-def _show(result: RunResult, console: Console, as_json: bool, verbose: bool) -> None:
+def _show(
+    result: RunResult, console: Console, as_json: bool, verbose: bool, inventory: Path | None = None
+) -> None:
     from difyfleet.report import terminal
+
+    if inventory is not None:
+        result.name_inventory(str(inventory))
 
     if as_json:
         json.dump(result.to_json(), sys.stdout, ensure_ascii=False)
@@ -127,7 +132,7 @@ def plan(inventory: Path, limit: str | None, roles: tuple[str, ...], as_json: bo
 
     with watching(console, quiet=as_json):
         result = verbs.plan(hosts, roles=roles)
-    _show(result, console, as_json, verbose)
+    _show(result, console, as_json, verbose, inventory)
     return verbs.exit_code(result)
 
 
@@ -136,10 +141,19 @@ def plan(inventory: Path, limit: str | None, roles: tuple[str, ...], as_json: bo
 @_limit
 @_role
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option(
+    "--reprobe-mirrors", is_flag=True, help="Try every declared registry mirror again, dead ones too."
+)
 @_json
 @_verbose
 def apply(
-    inventory: Path, limit: str | None, roles: tuple[str, ...], yes: bool, as_json: bool, verbose: bool
+    inventory: Path,
+    limit: str | None,
+    roles: tuple[str, ...],
+    yes: bool,
+    reprobe_mirrors: bool,
+    as_json: bool,
+    verbose: bool,
 ) -> int:
     """Make the hosts as declared, then check that they are. Succeeds only if every check holds."""
     from difyfleet.cli.watch import watching
@@ -163,8 +177,9 @@ def apply(
                     return verbs.exit_code(planned) == Exit.OK
                 return click.confirm("Apply this?", err=True)
 
-        result = verbs.apply(hosts, roles=roles, confirm=None if yes else confirm)
-    _show(result, console, as_json, verbose)
+        switches = {"reprobe_mirrors": reprobe_mirrors}
+        result = verbs.apply(hosts, roles=roles, confirm=None if yes else confirm, switches=switches)
+    _show(result, console, as_json, verbose, inventory)
     return verbs.exit_code(result)
 
 
@@ -207,7 +222,7 @@ def verify(
         from difyfleet.report.junit import render
 
         junit.write_text(render(result))
-    _show(result, console, as_json, verbose)
+    _show(result, console, as_json, verbose, inventory)
     return verbs.exit_code(result)
 
 
@@ -227,7 +242,7 @@ def status(inventory: Path, limit: str | None, as_json: bool) -> int:
     with watching(console, quiet=as_json):
         result = verbs.verify(hosts)
     if as_json:
-        _show(result, console, as_json, verbose=False)
+        _show(result, console, as_json, False, inventory)
     else:
         show_status(result, {spec.name: spec.urls for spec in hosts}, console)
     return verbs.exit_code(result)

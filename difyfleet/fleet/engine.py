@@ -9,7 +9,7 @@ import logging
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import gevent
@@ -71,13 +71,21 @@ class Engine:
         hosts: specs of the hosts to work on.
         roles: only these roles (preflight always runs); empty = all.
         parallel: hosts worked on at once; 0 = all of them.
+        switches: more host data that roles look at (`reprobe_mirrors`).
     """
 
-    def __init__(self, hosts: Iterable[HostSpec], *, roles: Iterable[str] = (), parallel: int = 0) -> None:
+    def __init__(
+        self,
+        hosts: Iterable[HostSpec],
+        *,
+        roles: Iterable[str] = (),
+        parallel: int = 0,
+        switches: Mapping[str, Any] | None = None,
+    ) -> None:
         specs = list(hosts)
         self.results = {spec.name: HostResult(spec.name) for spec in specs}
         timeout = max((spec.ssh.connect_timeout for spec in specs), default=15)
-        self._inventory = Inventory((names_and_data(specs), {"roles_only": tuple(roles)}))
+        self._inventory = Inventory((names_and_data(specs), {"roles_only": tuple(roles), **(switches or {})}))
         config = Config(CONNECT_TIMEOUT=timeout, PARALLEL=parallel or max(len(specs), 1))
         self.state = State(self._inventory, config, check_for_changes=True)
         self._callbacks = _ConnectErrors()

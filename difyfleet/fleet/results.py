@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 SCHEMA_VERSION = 1
 
-UNCHANGED, CHANGED, WOULD_CHANGE, FAILED, SKIPPED = "unchanged", "changed", "would_change", "failed", "skipped"
+UNCHANGED, CHANGED, WOULD_CHANGE, FAILED, SKIPPED = (
+    "unchanged",
+    "changed",
+    "would_change",
+    "failed",
+    "skipped",
+)
 
 
 @dataclass
@@ -71,6 +78,26 @@ class RunResult:
     seconds: float = 0.0
     journal: str | None = None
 
+    def name_inventory(self, path: str) -> None:
+        """Make the commands in hints and errors typeable: roles do not know the inventory's name, the caller does."""
+
+        def complete(text: str | None) -> str | None:
+            if text is None:
+                return None
+            text = text.replace("difyfleet apply INVENTORY", "difyfleet apply")
+            return re.sub(
+                rf"difyfleet (apply|plan|verify|status)(?! {re.escape(path)})\b",
+                rf"difyfleet \1 {path}",
+                text,
+            )
+
+        for host in self.hosts:
+            host.error = complete(host.error)
+            for operation in host.operations:
+                operation.error = complete(operation.error)
+            for check in host.checks:
+                check.hint = complete(check.hint)
+
     def summary(self) -> dict[str, Any]:
         """The figures every run ends with (design: summary of `--json`)."""
         return {
@@ -78,7 +105,8 @@ class RunResult:
             "operations": sum(len(host.operations) for host in self.hosts),
             "changed": sum(host.count(CHANGED) for host in self.hosts),
             "would_change": sum(host.count(WOULD_CHANGE) for host in self.hosts),
-            "failed": sum(host.count(FAILED) for host in self.hosts) + sum(1 for host in self.hosts if host.error),
+            "failed": sum(host.count(FAILED) for host in self.hosts)
+            + sum(1 for host in self.hosts if host.error),
             "changing_commands": sum(host.changing_commands for host in self.hosts),
             "exec_round_trips": max((host.exec_round_trips for host in self.hosts), default=0),
             "checks_passed": sum(1 for host in self.hosts for check in host.checks if check.ok),
@@ -96,7 +124,8 @@ class RunResult:
                 {
                     "name": host.name,
                     "operations": [
-                        {**asdict(operation), "seconds": round(operation.seconds, 3)} for operation in host.operations
+                        {**asdict(operation), "seconds": round(operation.seconds, 3)}
+                        for operation in host.operations
                     ],
                     "checks": [asdict(check) for check in host.checks],
                     "error": host.error,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from difyfleet.exits import Exit
 from difyfleet.fleet.engine import engine
 from difyfleet.fleet.results import CHANGED, FAILED, SKIPPED, WOULD_CHANGE, RunResult
 from difyfleet.spec.models import HostSpec
-
 
 _PAUSE = 3.0  # seconds between two tries of verify --wait
 
@@ -27,14 +27,16 @@ def apply(
     *,
     roles: Iterable[str] = (),
     confirm: Callable[[RunResult], bool] | None = None,
+    switches: Mapping[str, Any] | None = None,
 ) -> RunResult:
     """Make it so, then check that it is so.
 
     Args:
         confirm: shown the plan, says whether to go on; None = go on without planning first.
+        switches: more host data that roles look at.
     """
     started = time.monotonic()
-    with engine(hosts, roles=roles) as run:
+    with engine(hosts, roles=roles, switches=switches) as run:
         run.prepare(check_for_changes=confirm is not None)
         if confirm is not None and not confirm(run.result("plan", started)):
             return run.result("plan", started)
