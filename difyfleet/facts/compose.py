@@ -13,7 +13,7 @@ from pyinfra.api import FactBase
 
 COMPOSE_FILE = "compose.yml"
 ENV_FILE = ".env"
-RECORD_FILE = ".difyfleet-hashes"  # config hashes of the last good `up`, so that a plan can tell although the files were edited since
+RECORD_FILE = ".difyfleet-hashes"  # config hashes of the containers after the last good `up`
 
 # The caller's environment would win over .env, so compose never sees it.
 COMPOSE = "env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root docker compose"

@@ -156,7 +156,7 @@ def differences(project: Project, state: ComposeState) -> Iterator[Difference]:
         other_making = bool(wanted_stamp) and container.labels.get(STAMP) != wanted_stamp
         if other_making:
             yield Difference(service, "made from another configuration")
-        elif container.config_hash != _expected_hash(service, state, matching):
+        elif container.config_hash != _expected_hash(service, definition, state, matching):
             yield Difference(service, "was recreated from other files")
         wanted_image = state.images.get(str(definition["image"]))
         if wanted_image and container.image_id != wanted_image:
@@ -187,12 +187,14 @@ def differences(project: Project, state: ComposeState) -> Iterator[Difference]:
                 yield Difference(service, f"sees another {path}", recreate=True)
 
 
-def _expected_hash(service: str, state: ComposeState, matching: bool) -> str:
-    """Compose's hash of the service: of the files on the host when they are the wanted ones, else as it was at the last good `up`.
+def _expected_hash(service: str, definition: Mapping[str, Any], state: ComposeState, matching: bool) -> str:
+    """The config hash the container should carry: compose's of the files on the host when they are the wanted ones, else as recorded.
 
-    Without either there is nothing to compare with, and the container's own hash is as expected as any.
+    Newer compose (2.40) does not resolve env_file in `config --hash` but does in `up`, so there only the record counts. Without
+    either there is nothing to compare with, and the container's own hash is as good as any.
     """
-    known = state.hashes if matching and state.hashes is not None else state.recorded
+    comparable = matching and state.hashes is not None and "env_file" not in definition
+    known = state.hashes if comparable and state.hashes is not None else state.recorded
     return known.get(service) or state.containers[service].config_hash
 
 
@@ -295,9 +297,12 @@ def bring_up(on: Any, project: Project, wait_timeout: int) -> None:
 
 
 def record_command(project: Project) -> str:
-    """Keep compose's hashes of what now runs."""
-    base = f"cd {shlex.quote(project.directory)} && {COMPOSE} -p {project.name} -f {COMPOSE_FILE}"
-    return f"{base} config --hash '*' > {RECORD_FILE}.new && mv -f {RECORD_FILE}.new {RECORD_FILE}"
+    """Keep the config hashes of what now runs, so that a plan can tell containers that somebody recreated from edited files."""
+    labels = '{{.Label "com.docker.compose.service"}} {{.Label "com.docker.compose.config-hash"}}'
+    return (
+        f"cd {shlex.quote(project.directory)} && (umask 077; docker ps -a --filter label=com.docker.compose.project={project.name}"
+        f" --format {shlex.quote(labels)} > {RECORD_FILE}.new) && mv -f {RECORD_FILE}.new {RECORD_FILE}"
+    )
 
 
 def validate_command(project: str, directory: str) -> str:

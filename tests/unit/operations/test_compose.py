@@ -170,6 +170,13 @@ def test_files_edited_and_applied_by_hand_are_told_from_the_record() -> None:
     assert words(of, dataclasses.replace(edited, recorded={})) == []
 
 
+def test_env_file_services_are_compared_with_the_record_only() -> None:
+    """Compose 2.40 leaves env_file out of `config --hash` but not out of the label that `up` writes."""
+    of = project(text=TEXT.replace('environment: {LIMIT: "${LIMIT?}"}', "env_file: [.env]"))
+    assert words(of, state(of, hashes={"db": "hash-db", "api": "without-env-file"})) == []
+    assert words(of, state(of, recorded={"api": "before"})) == ["api: was recreated from other files"]
+
+
 def test_stamps_are_stable_and_replace_the_marker() -> None:
     text = compose.stamped(TEXT, ENV)
     assert text == compose.stamped(TEXT, ENV)
@@ -223,6 +230,11 @@ def test_commands() -> None:
         f"cd /opt/p && timeout 300 {CLI} up -d --no-build --pull never db api",
     ]
     assert compose.validate_command("p", "/opt/p").endswith("docker compose -p p -f %s config --quiet")
+    assert compose.record_command(of) == (
+        "cd /opt/p && (umask 077; docker ps -a --filter label=com.docker.compose.project=p --format "
+        """'{{.Label "com.docker.compose.service"}} {{.Label "com.docker.compose.config-hash"}}' > .difyfleet-hashes.new)"""
+        " && mv -f .difyfleet-hashes.new .difyfleet-hashes"
+    )
     assert compose.set_aside_command("the-api", "0123456789abcdef") == (
         "docker update --restart no 0123456789abcdef && docker stop 0123456789abcdef && "
         "docker rename 0123456789abcdef the-api-replaced-0123456789ab"
@@ -279,7 +291,7 @@ def test_stages_in_order_then_the_record() -> None:
     assert [command.rsplit("compose.yml ", 1)[-1] for command in live.commands] == [
         "up -d --no-build --pull never db",
         "up -d --no-build --pull never api",
-        "config --hash '*' > .difyfleet-hashes.new && mv -f .difyfleet-hashes.new .difyfleet-hashes",
+        compose.record_command(of),
     ]
 
 
