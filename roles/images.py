@@ -21,7 +21,8 @@ def converge(spec: HostSpec) -> None:
 
 
 def checks(spec: HostSpec) -> Iterator[Check]:
-    there, recorded = images.see(spec.wanted_images)
+    seen, recorded = images.see(spec.wanted_images)
+    there = seen or ()
     for image in spec.wanted_images:
         found = images.present(image, there)
         known = recorded.get(image)

@@ -25,21 +25,24 @@ class Image:
     size: int = 0  # bytes unpacked
 
 
-class LocalImages(FactBase[tuple[Image, ...]]):
-    """Those of the named images (references or IDs) that are there. Empty while Docker is down."""
+class LocalImages(FactBase[tuple[Image, ...] | None]):
+    """Those of the named images (references or IDs) that are there; None = Docker is down, nobody can say."""
 
     def command(self, names: tuple[str, ...]) -> str:
         form = '{"id":{{json .Id}},"tags":{{json .RepoTags}},"digests":{{json .RepoDigests}},"size":{{json .Size}}}'
         listed = " ".join(map(shlex.quote, names))
-        return f"if {RUNNING}; then timeout 60 docker image inspect --format {shlex.quote(form)} {listed} 2>/dev/null; fi; true"
+        return f"if {RUNNING}; then echo '##up'; timeout 60 docker image inspect --format {shlex.quote(form)} {listed} 2>/dev/null; fi; true"
 
     @staticmethod
-    def default() -> tuple[Image, ...]:
-        return ()
+    def default() -> None:
+        return None
 
-    def process(self, output: Iterable[str]) -> tuple[Image, ...]:
+    def process(self, output: Iterable[str]) -> tuple[Image, ...] | None:
+        lines = sections(output).get("up")
+        if lines is None:
+            return None
         found = {}
-        for raw in map(json.loads, filter(None, output)):
+        for raw in map(json.loads, filter(None, lines)):
             found[raw["id"]] = Image(
                 raw["id"], frozenset(raw["tags"] or ()), frozenset(raw["digests"] or ()), raw["size"] or 0
             )

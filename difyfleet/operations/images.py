@@ -98,11 +98,22 @@ def recorded_ids(state: FileState | None) -> dict[str, str]:
     return {name: value for name, value in raw.items() if isinstance(value, str)}
 
 
-def see(images: tuple[str, ...]) -> tuple[tuple[Image, ...], dict[str, str]]:
-    """The images that are there (by reference or recorded ID), and the record."""
+def see(images: tuple[str, ...]) -> tuple[tuple[Image, ...] | None, dict[str, str]]:
+    """The images that are there (by reference or recorded ID; None = Docker is down), and the record."""
     recorded = recorded_ids(host.get_fact(PathState, path=RECORD))
     names = (*images, *(recorded[image] for image in images if image in recorded))
-    return (host.get_fact(LocalImages, names=names) if names else ()), recorded
+    return host.get_fact(LocalImages, names=names), recorded
+
+
+def assumed(images: tuple[str, ...], recorded: Mapping[str, str]) -> tuple[Image, ...]:
+    """What a plan goes by while Docker is stopped: recorded images are still there. The apply looks again once Docker runs."""
+    found = []
+    for image in images:
+        if image in recorded:
+            name, _, digest = image.partition("@")
+            digests = {f"{with_tag(name).rpartition(':')[0]}@{digest}"} if digest else set()
+            found.append(Image(recorded[image], frozenset({with_tag(name)}), frozenset(digests)))
+    return tuple(found)
 
 
 @operation
@@ -112,7 +123,8 @@ def pulled(images: tuple[str, ...], data_root: str) -> Generator[Any, None, None
     Raises:
         HostError: a pull failed; with Docker's own words and what was asked.
     """
-    todo = work(images, *see(images))
+    there, recorded = see(images)
+    todo = work(images, assumed(images, recorded) if there is None else there, recorded)
     for note in todo.notes:
         yield Change(note)
     if todo.retag:
@@ -252,7 +264,7 @@ def _hint(failed: Mapping[str, str]) -> str:
 
 def _record(on: Any, images: tuple[str, ...]) -> None:
     """Write down the IDs of the images that are there now."""
-    there = on.get_fact(LocalImages, names=images)
+    there = on.get_fact(LocalImages, names=images) or ()
     ids = {image: found.id for image in images if (found := present(image, there)) is not None}
     missing = [image for image in images if image not in ids]
     if missing:

@@ -98,7 +98,7 @@ def forwarding() -> Generator[Any, None, None]:
         yield shell("echo 1 > /proc/sys/net/ipv4/ip_forward")
 
 
-def restart_reasons(docker: Docker, images: tuple[str, ...], seen: DockerService) -> list[str]:
+def restart_reasons(docker: Docker, decision: daemon_json.Decision, seen: DockerService) -> list[str]:
     """Why the running daemon has to be restarted: marks left by changes, changes that a plan foresees, and what can be seen of it."""
     reasons = list(seen.pending)
     if not seen.running:
@@ -106,9 +106,8 @@ def restart_reasons(docker: Docker, images: tuple[str, ...], seen: DockerService
     if not reasons:
         reasons += (engine if docker.method == "static" else rpm).restart_reasons(docker)
         reasons += unit_differences()
-        decision = daemon_json.decide(docker, images)
         reasons += [f"daemon.json: {', '.join(decision.restart)}"] if decision.restart else []
-    reasons += _other_settings_in_force(docker, images, seen) if not reasons else []
+    reasons += _other_settings_in_force(decision, seen) if not reasons else []
     if seen.chains is False and _manages_chains(docker):
         reasons.append("Docker's iptables chains are gone (firewalld or iptables was restarted after Docker)")
     if seen.info is None and not reasons:
@@ -116,11 +115,11 @@ def restart_reasons(docker: Docker, images: tuple[str, ...], seen: DockerService
     return reasons
 
 
-def _other_settings_in_force(docker: Docker, images: tuple[str, ...], seen: DockerService) -> list[str]:
+def _other_settings_in_force(decision: daemon_json.Decision, seen: DockerService) -> list[str]:
     """Settings that dockerd was started with and that daemon.json does not hold (any more)."""
     if seen.info is None:
         return []
-    new = daemon_json.decide(docker, images).new
+    new = decision.new
     pairs = (
         ("log-driver", seen.info.log_driver, str(new.get("log-driver", "json-file"))),
         (
@@ -143,11 +142,11 @@ def _manages_chains(docker: Docker) -> bool:
     )
 
 
-def reload_reasons(docker: Docker, images: tuple[str, ...], seen: DockerService) -> list[str]:
+def reload_reasons(decision: daemon_json.Decision, seen: DockerService) -> list[str]:
     """Why the running daemon has to read daemon.json again: what it says of itself is not what the file has to say."""
     if not seen.running or seen.info is None:
         return []
-    decision, found = daemon_json.decide(docker, images), []
+    found = []
     mirrors = tuple(entry(decision.new.get("registry-mirrors")))
     if seen.info.mirrors != mirrors:
         found.append(
@@ -185,12 +184,13 @@ def running(docker: Docker, images: tuple[str, ...]) -> Generator[Any, None, Non
         yield call(start, "start")
         yield call(settled, docker, images)
         return
-    restart = restart_reasons(docker, images, seen)
-    reload = reload_reasons(docker, images, seen)
+    decision = daemon_json.decide(docker, images)
+    restart = restart_reasons(docker, decision, seen)
+    reload = reload_reasons(decision, seen)
     for why in restart:
         yield Change(f"docker.service: restart ({why})")
     if restart:
-        wish = bool(daemon_json.decide(docker, images).new.get("live-restore", False))
+        wish = bool(decision.new.get("live-restore", False))
         yield call(start, "restart", bool(seen.info and wish and not seen.info.live_restore))
         yield call(settled, docker, images)
         return
@@ -247,12 +247,12 @@ def settled(on: Any, docker: Docker, images: tuple[str, ...]) -> None:
     Raises:
         HostError: after 60 s it still does not.
     """
-    deadline = time.monotonic() + _UP_SECONDS
+    decision, deadline = daemon_json.decide(docker, images), time.monotonic() + _UP_SECONDS
     while True:
         seen = on.get_fact(DockerFact)
-        why = ["the daemon does not answer"] if seen.info is None else reload_reasons(docker, images, seen)
+        why = ["the daemon does not answer"] if seen.info is None else reload_reasons(decision, seen)
         if not why:
-            refuse_logging(daemon_json.decide(docker, images).new, seen)
+            refuse_logging(decision.new, seen)
             execute(on, clear())
             return
         if time.monotonic() > deadline:

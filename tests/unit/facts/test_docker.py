@@ -95,16 +95,22 @@ def test_file_hashes(tmp_path: object) -> None:
 
 
 def test_images() -> None:
-    one, two = LocalImages().process(lines("images"))
+    found = LocalImages().process(["##up", *lines("images")])
+    assert found is not None
+    one, two = found
     assert one.id.startswith("sha256:7f0dc9f2f7d5")
     assert one.tags == {"nginx:1.27.3"}
-    assert two.digests == {
-        "langgenius/dify-api@sha256:f7c07c25aa551762c8f7d9a5d723b53c0a72a47e9488b668bdfe12682f928f5d"
-    }
-    assert (
-        LocalImages().process(['{"id":"sha256:1","tags":null,"digests":null,"size":0}'])[0].tags
-        == frozenset()
-    )
+    digest = "sha256:f7c07c25aa551762c8f7d9a5d723b53c0a72a47e9488b668bdfe12682f928f5d"
+    assert two.digests == {f"langgenius/dify-api@{digest}"}
+    bare = LocalImages().process(["##up", '{"id":"sha256:1","tags":null,"digests":null,"size":0}'])
+    assert bare is not None
+    assert bare[0].tags == frozenset()
+
+
+def test_no_image_is_not_the_same_as_no_docker() -> None:
+    assert LocalImages().process(["##up"]) == ()
+    assert LocalImages().process([""]) is None
+    assert LocalImages.default() is None
 
 
 def test_pulls() -> None:

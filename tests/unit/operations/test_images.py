@@ -52,7 +52,7 @@ def test_a_moved_tag_is_moved_back_or_pulled() -> None:
     assert lost.pull == (NGINX,)
 
 
-def pulled(there: tuple[Image, ...], record: dict[str, str]) -> tuple[list[str], list[str]]:
+def pulled(there: tuple[Image, ...] | None, record: dict[str, str]) -> tuple[list[str], list[str]]:
     wanted = (OLLAMA, NGINX)
     names = (*wanted, *(record[name] for name in wanted if name in record))
     answers = {
@@ -72,6 +72,13 @@ def test_pulled() -> None:
         [f"image {NGINX}: there as 222222222222, not recorded yet"],
         ["_record"],
     )
+
+
+def test_while_docker_is_stopped_recorded_images_are_taken_to_be_there() -> None:
+    assert pulled(None, {OLLAMA: ONE, NGINX: TWO}) == ([], [])
+    assert pulled(None, {OLLAMA: ONE})[0] == [f"image {NGINX}: absent"]
+    [kept] = images.assumed(("nginx:1@sha256:ab",), {"nginx:1@sha256:ab": ONE})
+    assert images.present("nginx:1@sha256:ab", (kept,)) is kept
 
 
 def test_start_command() -> None:
