@@ -205,7 +205,7 @@ def front_checks(section: Dify) -> Iterator[Check]:
     setup, welcome, page, blocked = (answers.get(path, Answer(0, body="no answer")) for path in paths)
     hint = "docker logs --tail 50 dify-nginx-1; docker logs --tail 50 dify-api-1"
     yield Check(
-        "http: setup status through nginx", setup.status == 200, f"{setup.status} {setup.body[:80]!r}", hint
+        "http: setup status through nginx", setup.status == 200, f"{setup.status} {step_of(setup)}", hint
     )
     version = setup.headers.get("x-version", "none")
     yield Check(
@@ -243,6 +243,13 @@ def front_checks(section: Dify) -> Iterator[Check]:
             f"{redirected.status} to {goes}",
             hint,
         )
+
+
+def step_of(setup: Answer) -> str:
+    """Whether the first account exists, and what the first visitor is asked for."""
+    if '"not_started"' in setup.body:
+        return f"no account yet; the first visit asks for the password in {SECRETS_DIR}/{SECRETS['init_password']}"
+    return "account exists" if '"finished"' in setup.body else repr(setup.body[:80])
 
 
 def inside_checks(spec: HostSpec, inside: Inside) -> Iterator[Check]:

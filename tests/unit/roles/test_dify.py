@@ -158,6 +158,15 @@ def test_front() -> None:
     assert len(front({})) == 5
 
 
+def test_the_first_visitor_is_told_where_the_password_is() -> None:
+    assert "/etc/difyfleet/secrets/dify_init_password" in dify.step_of(GOOD["/console/api/setup"])
+    assert (
+        dify.step_of(Answer(200, {}, '{"step": "finished", "setup_at": "2026-01-01T00:00:00"}'))
+        == "account exists"
+    )
+    assert dify.step_of(Answer(500, {}, "Internal Server Error")) == "'Internal Server Error'"
+
+
 def test_redirect_to_https() -> None:
     section = Dify(https={"enabled": True, "certificate": "c", "key": "k"})
     assert front(GOOD, section, Answer(308, {"location": "https://127.0.0.1/"})) == []
