@@ -33,6 +33,7 @@ BIP = "10.200.0.1/24"
 
 OLLAMA_IMAGE = "ollama/ollama:0.4.7"
 MODELS = ("qwen2.5:7b", "llama3.2")
+OLLAMA_URL = "http://ollama:11434"  # its name on the network that the stack shares
 OPENWEBUI_IMAGE = "ghcr.io/open-webui/open-webui:0.4.7"
 
 DIFY_API_IMAGE = "langgenius/dify-api:0.11.2"

@@ -17,6 +17,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from difyfleet.errors import SpecError
 from difyfleet.spec.annotations import without_empty_sections
+from difyfleet.spec.content_checks import check_content
 from difyfleet.spec.document import Node, join, merge, read
 from difyfleet.spec.explain import did_you_mean, explain, given, unknown_key
 from difyfleet.spec.host_checks import check_duplicate_hosts, check_host
@@ -181,6 +182,7 @@ class _Loading:
                 explain(error, HostSpec, whole, self._problems)
                 return None
         check_host(spec, nodes, node, failed, self._problems)
+        check_content(spec, nodes, node, failed, self._problems)
         return None if "ssh" in failed else spec
 
     def _address(self, name: str, node: Node) -> str | None:
@@ -223,7 +225,8 @@ class _Loading:
                 )
                 return _FAILED
             return info.get_default(call_default_factory=True)
-        check_variables(name, node, self._problems)
+        if name not in _NAMED:  # there a key `env` is somebody's name
+            check_variables(name, node, self._problems)
         plain = without_empty_sections(node, info.annotation)
         try:
             value = _adapter(name).validate_json(json.dumps(plain), strict=True, context=self._context)
@@ -236,6 +239,7 @@ class _Loading:
 
 
 _FAILED = object()
+_NAMED = ("knowledge", "assistants")  # sections that hold things by key
 _EXAMPLES = {"admin": "{email: you@example.com}"}
 
 

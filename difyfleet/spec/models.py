@@ -9,12 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import Field
 
 from difyfleet.spec import defaults
-from difyfleet.spec.local_files import located
+from difyfleet.spec.content import Assistant, DifyModel, Key, Knowledge, dify_models
 from difyfleet.spec.problems import Warning_
 from difyfleet.spec.secret_source import SecretSource
+from difyfleet.spec.section import MAY_BE_MISSING, Section
 from difyfleet.spec.selection import selected
 from difyfleet.spec.values import (
     AddressPool,
@@ -30,22 +31,8 @@ from difyfleet.spec.values import (
 )
 
 Port = Annotated[int, Field(ge=1, le=65535)]
-MAY_BE_MISSING = "may_be_missing"  # json_schema_extra of a Path field whose file need not exist yet
 Email = Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")]
 AbsolutePath = Annotated[str, Field(pattern=r"^(/[\w.+@,=-]+)+/?$")]
-
-
-class Section(BaseModel):
-    """Base of all sections: unknown keys are errors, values do not change after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, arbitrary_types_allowed=True)
-
-    @field_validator("*", mode="after")
-    @classmethod
-    def _files_are_found(cls, value: Any, info: ValidationInfo) -> Any:
-        """Every field of type Path is a file or folder on the controller: made absolute and looked for while a file is loaded."""
-        extra = cls.model_fields[info.field_name or ""].json_schema_extra
-        return located(value, info.context, may_be_missing=isinstance(extra, dict) and bool(extra.get(MAY_BE_MISSING)))
 
 
 class Ssh(Section):
@@ -261,6 +248,14 @@ class Dify(Section):
     )
     upload_batch_limit: Annotated[int, Field(ge=1)] = Field(5, description="Files per upload in the web console.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Log level of api and worker.")
+    ollama_url: HttpUrl = Field(
+        defaults.OLLAMA_URL, description="Ollama as Dify's api and worker containers reach it. Default: the Ollama container on this host."
+    )
+    models: list[DifyModel | str] | None = Field(
+        None,
+        description="Models offered in Dify, all of Ollama. Default: every model of ollama.models (those with embedding names as "
+        "text-embedding). Models that are not declared are left alone.",
+    )
     images: DifyImages = Field(default_factory=DifyImages, description="Images of the nine containers.")
     secrets: DifySecrets = Field(default_factory=DifySecrets, description="Secrets; by default generated once and kept.")
     env: dict[str, str | int | bool] = Field(
@@ -289,8 +284,20 @@ class HostSpec(Section):
     ollama: Ollama = Field(default_factory=Ollama)
     openwebui: OpenWebui = Field(default_factory=OpenWebui)
     dify: Dify = Field(default_factory=Dify)
+    knowledge: dict[Key, Knowledge] = Field(
+        default_factory=dict, description="Knowledge bases in Dify, by key."
+    )
+    assistants: dict[Key, Assistant] = Field(
+        default_factory=dict, description="Chat assistants in Dify, by key."
+    )
     groups: tuple[str, ...] = ()
     os: Literal["openEuler-22.03", "any"] = Field("openEuler-22.03", description="Distribution the preflight asks for.")
+
+    @property
+    def dify_models(self) -> tuple[DifyModel, ...]:
+        """The models that Dify offers, the default of each type marked."""
+        entries = self.ollama.models if self.ollama.enabled else []
+        return dify_models(self.dify.models, [one if isinstance(one, str) else one.name for one in entries])
 
     @property
     def wanted_images(self) -> tuple[str, ...]:

@@ -109,7 +109,8 @@ def markdown() -> str:
     parts += [f"| `{_form(source)}` | {_cell(source.__doc__ or '')} |\n" for source in _SOURCES]
     parts.append(_SOURCE_RULES)
     for name in SECTIONS:
-        for model in models(HostSpec.model_fields[name].annotation):
+        annotation = HostSpec.model_fields[name].annotation
+        for model in [*models(annotation), *(one for item in _item_types(annotation) for one in models(item))]:
             parts += _section(name, model, 2)
     parts += _env_table()
     return "".join(parts)

@@ -11,7 +11,8 @@ from pydantic.json_schema import models_json_schema
 
 from difyfleet.spec.annotations import models
 from difyfleet.spec.loader import SECTIONS
-from difyfleet.spec.models import MAY_BE_MISSING, HostSpec
+from difyfleet.spec.models import HostSpec
+from difyfleet.spec.section import MAY_BE_MISSING
 
 _REF = "#/$defs/"
 _NOT_IN_FILES = ("HostSpec",)
