@@ -43,7 +43,8 @@ def capabilities(status: str) -> list[str]:
     if int(bounding, 16) >> _CAP_SYS_RESOURCE & 1:
         return ["--privileged"]
     return [
-        "--cap-add", "ALL", "--cap-drop", "SYS_RESOURCE",
+        # without SYS_TIME a `date -s` in a lab host would move the whole machine's clock
+        "--cap-add", "ALL", "--cap-drop", "SYS_RESOURCE", "--cap-drop", "SYS_TIME",
         "--security-opt", "seccomp=unconfined",
         "--security-opt", "apparmor=unconfined",
         "--security-opt", "systempaths=unconfined",
@@ -68,6 +69,7 @@ def _names(lab: Network, host: str) -> tuple[str, str]:
 def start(lab: Network, host: str, address: str) -> None:
     """Start a fresh container host on the lab's bridge; :func:`remove` cleans up what a failure leaves."""
     tag = image()
+    remove(lab, host)  # what an `up` that was killed half way left behind
     name, holder = _names(lab, host)
     label = ["--label", f"{_LABEL}={lab.name}"]
     run(["docker", "run", "-d", "--name", holder, *label, "--hostname", host, "--network", "none", tag,
