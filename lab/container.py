@@ -113,7 +113,7 @@ def restart(lab: Network, host: str) -> None:
 def remove(lab: Network, host: str) -> None:
     """Remove a container host with its volumes; nothing happens if there is none."""
     present = run(
-        ["docker", "ps", "-aq", "--filter", f"label={_LABEL}={lab.name}", "--format", "{{.Names}}"]
+        ["docker", "ps", "-a", "--filter", f"label={_LABEL}={lab.name}", "--format", "{{.Names}}"]
     ).stdout.split()
     chosen = [name for name in _names(lab, host) if name in present]
     if chosen:
