@@ -2,20 +2,25 @@
 
 A `requests` session whose sockets are exec channels: bash on the host pipes each one to a local port. One connection stays
 open and is used again; streaming answers arrive as they are sent.
+
+`https://` works too: TLS inside the tunnel. The certificate is not verified, since the SSH host key has proved already who is at the
+other end, and a certificate for the site's name would not fit 127.0.0.1 anyway.
 """
 
 from __future__ import annotations
 
 import io
-from typing import Any
+import ssl
+from typing import Any, cast
 
 import requests
 from paramiko import Channel, SSHException
 from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection
-from urllib3.connectionpool import HTTPConnectionPool
-from urllib3.exceptions import NewConnectionError
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import NewConnectionError, SSLError
 from urllib3.poolmanager import PoolManager
+from urllib3.util.ssltransport import SSLTransport
 
 from difyfleet.remote import journal
 from difyfleet.remote.door import is_reading, reading
@@ -36,8 +41,12 @@ class _ChannelSocket:
         self._closed = False
 
     def makefile(self, mode: str, *_: Any, **__: Any) -> io.BufferedReader:
+        return self.reader(self)
+
+    def reader(self, source: Any) -> io.BufferedReader:
+        """A file that reads from `source`: this channel, or TLS on top of it."""
         self._readers += 1
-        return io.BufferedReader(_ChannelReader(self), 65536)
+        return io.BufferedReader(_ChannelReader(source, self), 65536)
 
     def reader_closed(self) -> None:
         """As with a real socket, the channel lives until the socket and every file made from it are closed."""
@@ -63,6 +72,10 @@ class _ChannelSocket:
     def settimeout(self, seconds: float | None) -> None:
         self._channel.settimeout(seconds)
 
+    def gettimeout(self) -> float | None:
+        timeout: float | None = self._channel.gettimeout()
+        return timeout
+
     def close(self) -> None:
         self._closed = True
         self._close_if_unused()
@@ -74,39 +87,69 @@ class _ChannelSocket:
         """Socket options belong to the SSH connection underneath."""
 
 
+class _TlsSocket(SSLTransport):
+    """TLS on top of a channel, with the part of a socket's interface that http.client uses."""
+
+    def __init__(self, pipe: _ChannelSocket, context: ssl.SSLContext) -> None:
+        self.pipe = pipe
+        super().__init__(cast(Any, pipe), context)  # it uses no more of a socket than the pipe has
+
+    def makefile(self, mode: str, *_: Any, **__: Any) -> Any:
+        return self.pipe.reader(self)
+
+    def sendall(self, data: bytes, flags: int = 0) -> None:
+        view = memoryview(data)
+        for start in range(0, len(view), _CHUNK):
+            super().sendall(bytes(view[start : start + _CHUNK]))
+
+    def recv(self, buflen: int = _CHUNK, flags: int = 0) -> bytes:
+        return cast(bytes, super().recv(buflen)) or b""  # urllib3 gives 0 at the end of the stream
+
+    def shutdown(self, how: int) -> None:
+        self.pipe.shutdown(how)
+
+
 class _ChannelReader(io.RawIOBase):
-    def __init__(self, sock: _ChannelSocket) -> None:
-        self._sock = sock
+    def __init__(self, source: Any, pipe: _ChannelSocket) -> None:
+        self._source, self._pipe = source, pipe
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        data = self._sock.recv(len(buffer))
+        data = self._source.recv(len(buffer))
         buffer[: len(data)] = data
         return len(data)
 
     def close(self) -> None:
         if not self.closed:
             super().close()
-            self._sock.reader_closed()
+            self._pipe.reader_closed()
+
+
+def _pipe(connection: Any, door: Any) -> _ChannelSocket:
+    """A socket to `connection`'s host and port, as the host at the other end of the SSH connection sees them.
+
+    Raises:
+        NewConnectionError: there is no SSH channel to be had.
+    """
+    target = f"/dev/tcp/{connection.host.strip('[]')}/{connection.port}"
+    # whichever side ends first ends the pipe; fd 4 because bash gives background jobs /dev/null as stdin
+    script = f"exec 3<>{target} || exit 7; exec 4<&0; cat <&4 >&3 & w=$!; cat <&3 & r=$!; wait -n; kill $w $r 2>/dev/null"
+    journal.current().write(door.host.name, journal.READ, "exec", f"pipe to {target}")
+    try:
+        channel = door.client.get_transport().open_session(timeout=30)
+        channel.exec_command(f"exec bash -c '{script}'")
+    except (SSHException, AttributeError, EOFError) as error:
+        raise NewConnectionError(connection, f"no SSH channel to {door.host.name}: {error}") from error
+    return _ChannelSocket(channel)
 
 
 class _Connection(HTTPConnection):
     door: Any = None
 
     def connect(self) -> None:
-        door = type(self).door
-        target = f"/dev/tcp/{self.host}/{self.port}"
-        # whichever side ends first ends the pipe; fd 4 because bash gives background jobs /dev/null as stdin
-        script = f"exec 3<>{target} || exit 7; exec 4<&0; cat <&4 >&3 & w=$!; cat <&3 & r=$!; wait -n; kill $w $r 2>/dev/null"
-        journal.current().write(door.host.name, journal.READ, "exec", f"pipe to {target}")
-        try:
-            channel = door.client.get_transport().open_session(timeout=30)
-            channel.exec_command(f"exec bash -c '{script}'")
-        except (SSHException, AttributeError, EOFError) as error:
-            raise NewConnectionError(self, f"no SSH channel to {door.host.name}: {error}") from error
-        self.sock = _ChannelSocket(channel)
+        self.sock = _pipe(self, type(self).door)
 
     @property
     def is_connected(self) -> bool:
@@ -114,18 +157,46 @@ class _Connection(HTTPConnection):
         return isinstance(sock, _ChannelSocket) and sock.usable
 
 
+class _TlsConnection(HTTPSConnection):
+    door: Any = None
+
+    def connect(self) -> None:
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        pipe = _pipe(self, type(self).door)
+        try:
+            self.sock = _TlsSocket(pipe, context)
+        except (OSError, ValueError) as error:
+            pipe.close()
+            raise SSLError(f"no TLS at {self.host}:{self.port}: {error}") from error
+        self.is_verified = True  # by the SSH host key; keeps urllib3 from warning
+
+    @property
+    def is_connected(self) -> bool:
+        sock: Any = self.sock
+        return isinstance(sock, _TlsSocket) and sock.pipe.usable
+
+
 class ExecTunnelAdapter(HTTPAdapter):
     """A requests adapter bound to one host's door. Non-GET requests are journalled as changes unless inside reading()."""
 
     def __init__(self, door: Any) -> None:
         self._door = door
-        self._connection_cls = type("Connection", (_Connection,), {"door": door})
+        self._connections = {
+            "http": type("Connection", (_Connection,), {"door": door}),
+            "https": type("TlsConnection", (_TlsConnection,), {"door": door}),
+        }
         super().__init__(max_retries=0)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **kwargs: Any) -> None:
-        pool = type("Pool", (HTTPConnectionPool,), {"ConnectionCls": self._connection_cls})
+        bases: dict[str, Any] = {"http": HTTPConnectionPool, "https": HTTPSConnectionPool}
+        pools = {
+            scheme: type("Pool", (base,), {"ConnectionCls": self._connections[scheme]})
+            for scheme, base in bases.items()
+        }
         self.poolmanager = PoolManager(num_pools=connections, maxsize=maxsize, block=block, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": pool, "https": pool}
+        self.poolmanager.pool_classes_by_scheme = pools
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         kind = journal.READ if request.method in _READS or is_reading() else journal.CHANGE
@@ -142,7 +213,7 @@ class ExecTunnelAdapter(HTTPAdapter):
 
 
 def session(host: Any) -> requests.Session:
-    """The host's HTTP session (one per host and run): `http://127.0.0.1:PORT/...` means the host's own loopback.
+    """The host's HTTP session (one per host and run): `http(s)://127.0.0.1:PORT/...` means the host's own loopback.
 
     Raises (on use):
         requests.ConnectionError: nothing listens there, or the SSH connection is gone.
@@ -152,6 +223,8 @@ def session(host: Any) -> requests.Session:
     if known is None:
         known = requests.Session()
         known.trust_env = False  # the controller's proxy settings mean nothing inside the tunnel
-        known.mount("http://", ExecTunnelAdapter(host.connector))
+        adapter = ExecTunnelAdapter(host.connector)
+        known.mount("http://", adapter)
+        known.mount("https://", adapter)
         host.connector_data["difyfleet.http"] = known
     return known  # type: ignore[no-any-return]

@@ -14,7 +14,12 @@ from difyfleet.spec.section import Section
 
 LLM, EMBEDDING = "llm", "text-embedding"
 HIGH_QUALITY, ECONOMY = "high_quality", "economy"
-SEMANTIC, FULL_TEXT, HYBRID, KEYWORD = "semantic_search", "full_text_search", "hybrid_search", "keyword_search"
+SEMANTIC, FULL_TEXT, HYBRID, KEYWORD = (
+    "semantic_search",
+    "full_text_search",
+    "hybrid_search",
+    "keyword_search",
+)
 
 # Of Dify 0.11.2 (ETL_TYPE=dify), and jsonl, which Dify cannot read and difyfleet turns into text on the way.
 DOCUMENT_FORMATS = ("txt", "md", "markdown", "pdf", "docx", "html", "htm", "csv", "xlsx", "xls", "jsonl")
@@ -45,7 +50,8 @@ class DifyModel(Section):
     )
     max_tokens: Annotated[int, Field(ge=1)] = Field(4096, description="Longest answer in tokens; llm only.")
     default: bool = Field(
-        False, description="Make it the workspace's default of its type. With none marked: the first of a type."
+        False,
+        description="Make it the workspace's default of its type. With none marked: the first of a type.",
     )
 
     @property
@@ -64,7 +70,9 @@ class Segmentation(Section):
         500,
         description="Longest segment in GPT-2 tokens (not characters; a Chinese character is about two).",
     )
-    overlap: Annotated[int, Field(ge=0)] = Field(50, description="Tokens that a segment repeats of the one before.")
+    overlap: Annotated[int, Field(ge=0)] = Field(
+        50, description="Tokens that a segment repeats of the one before."
+    )
     remove_extra_spaces: bool = Field(True, description="Collapse runs of blanks and empty lines.")
     remove_urls_emails: bool = Field(False, description="Take URLs and e-mail addresses out of the text.")
 
@@ -73,7 +81,8 @@ class Search(Section):
     """How a knowledge base is searched."""
 
     method: Literal["semantic_search", "full_text_search", "hybrid_search", "keyword_search"] | None = Field(
-        None, description="Default: semantic_search; keyword_search where indexing is economy (it has no other)."
+        None,
+        description="Default: semantic_search; keyword_search where indexing is economy (it has no other).",
     )
     top_k: Annotated[int, Field(ge=1, le=50)] = Field(4, description="Segments at most.")
     score_threshold: Score | None = Field(None, description="Segments below are left out.")
@@ -132,18 +141,25 @@ class Parameters(Section):
         None, description="0 = the same answer each time. Dify's own default where left out."
     )
     top_p: Score | None = Field(None, description="Share of the likeliest words to choose from.")
-    top_k: Annotated[int, Field(ge=1, le=100)] | None = Field(None, description="Number of words to choose from.")
-    max_tokens: Annotated[int, Field(ge=1)] | None = Field(None, description="Longest answer (Ollama's num_predict).")
+    top_k: Annotated[int, Field(ge=1, le=100)] | None = Field(
+        None, description="Number of words to choose from."
+    )
+    max_tokens: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Longest answer (Ollama's num_predict)."
+    )
     context: Annotated[int, Field(ge=128)] | None = Field(
         None,
         description="Tokens of question, documents and answer together (Ollama's num_ctx). Default: 4096 with a knowledge base, since "
         "Ollama's own 2048 cuts the documents off in silence.",
     )
-    repeat_penalty: Annotated[float, Field(ge=-2, le=2)] | None = Field(None, description="Above 1: fewer repetitions.")
+    repeat_penalty: Annotated[float, Field(ge=-2, le=2)] | None = Field(
+        None, description="Above 1: fewer repetitions."
+    )
     seed: int | None = Field(None, description="Number that makes chance repeatable.")
     stop: list[str] = Field(default_factory=list, description="Texts at which an answer ends.")
     more: dict[str, str | int | float | bool] = Field(
-        default_factory=dict, description="Other completion parameters of Dify's Ollama provider, as they are."
+        default_factory=dict,
+        description="Other completion parameters of Dify's Ollama provider, as they are.",
     )
 
     def completion(self, *, documents: bool) -> dict[str, Any]:
@@ -177,8 +193,12 @@ class Golden(Section):
     cites: list[str] | str = Field(
         default_factory=list, description="File names of documents that the answer must cite."
     )
-    refuses: bool = Field(False, description="The answer must say that it does not know (see refusal_phrases).")
-    max_seconds: Annotated[float, Field(gt=0)] = Field(120, description="Longest time to the end of the answer.")
+    refuses: bool = Field(
+        False, description="The answer must say that it does not know (see refusal_phrases)."
+    )
+    max_seconds: Annotated[float, Field(gt=0)] = Field(
+        120, description="Longest time to the end of the answer."
+    )
 
     @property
     def facts(self) -> tuple[str, ...]:
@@ -203,7 +223,9 @@ class Assistant(Section):
         "#FFEAD5", description="Colour behind the icon."
     )
     prompt: str | None = Field(None, description="What the model is told before every question.")
-    prompt_file: Path | None = Field(None, description="The prompt in a text file (UTF-8), instead of `prompt`.")
+    prompt_file: Path | None = Field(
+        None, description="The prompt in a text file (UTF-8), instead of `prompt`."
+    )
     model: ModelName | None = Field(None, description="One of the declared models. Default: the default one.")
     parameters: Parameters = Field(default_factory=Parameters, description="Temperature and the like.")
     opening_statement: str = Field("", description="The assistant's first words.")
@@ -216,7 +238,8 @@ class Assistant(Section):
     score_threshold: Score | None = Field(None, description="Segments below are left out.")
     citations: bool = Field(True, description="Name the documents that an answer rests on.")
     api_key: bool = Field(
-        True, description="Service API on, and a key for it, kept on the host as /etc/difyfleet/secrets/dify_app_key_KEY."
+        True,
+        description="Service API on, and a key for it, kept on the host as /etc/difyfleet/secrets/dify_app_key_KEY.",
     )
     site: bool = Field(True, description="The assistant's own web page on.")
     golden: list[Golden] = Field(default_factory=list, description="Questions that verify asks.")

@@ -85,7 +85,9 @@ def _models(models: Iterable[DifyModel], where: _Where, problems: Problems) -> N
             problems.error(*where("models"), f"two defaults of type {kind}: {', '.join(marked)}")
     for model in models:
         if (model.name, model.type) in seen:
-            problems.error(*where("models"), f"{model.name} ({model.type}) stands here twice with different values")
+            problems.error(
+                *where("models"), f"{model.name} ({model.type}) stands here twice with different values"
+            )
         seen.add((model.name, model.type))
 
 
@@ -101,7 +103,12 @@ def _names(
 
 
 def _knowledge(
-    spec: HostSpec, key: str, knowledge: Knowledge, models: tuple[DifyModel, ...], where: _Where, problems: Problems
+    spec: HostSpec,
+    key: str,
+    knowledge: Knowledge,
+    models: tuple[DifyModel, ...],
+    where: _Where,
+    problems: Problems,
 ) -> None:
     embedders = [model.name for model in models if model.type == EMBEDDING]
     if knowledge.indexing == HIGH_QUALITY:
@@ -119,14 +126,21 @@ def _knowledge(
         problems.error(*where(key, "embedding_model"), "indexing: economy has no embedding model")
     method = knowledge.retrieval.method
     if knowledge.indexing == ECONOMY and method not in (None, KEYWORD):
-        problems.error(*where(key, "retrieval", "method"), f"indexing: economy can only be searched by {KEYWORD}")
+        problems.error(
+            *where(key, "retrieval", "method"), f"indexing: economy can only be searched by {KEYWORD}"
+        )
     if knowledge.indexing == HIGH_QUALITY and method == KEYWORD:
         problems.error(*where(key, "retrieval", "method"), f"{KEYWORD} is the search of indexing: economy")
     cut = knowledge.segmentation
     if isinstance(cut, Segmentation) and cut.overlap >= cut.max_tokens:
-        problems.error(*where(key, "segmentation", "overlap"), f"should be less than max_tokens ({cut.max_tokens})")
+        problems.error(
+            *where(key, "segmentation", "overlap"), f"should be less than max_tokens ({cut.max_tokens})"
+        )
     if (knowledge.include or knowledge.exclude) and knowledge.documents is None:
-        problems.error(*where(key, "include" if knowledge.include else "exclude"), "there are no documents to choose from")
+        problems.error(
+            *where(key, "include" if knowledge.include else "exclude"),
+            "there are no documents to choose from",
+        )
     _documents(spec, key, knowledge, where, problems)
 
 
@@ -153,20 +167,32 @@ def _documents(spec: HostSpec, key: str, knowledge: Knowledge, where: _Where, pr
     if listing.skipped:
         names = ", ".join(path.name for path in listing.skipped[:_MANY])
         more = f" and {len(listing.skipped) - _MANY} more" if len(listing.skipped) > _MANY else ""
-        problems.warn(*at, f"left out, since Dify reads no such format: {names}{more}; name them under exclude")
+        problems.warn(
+            *at, f"left out, since Dify reads no such format: {names}{more}; name them under exclude"
+        )
     elif not listing.documents and not listing.problems:
         problems.warn(*at, "holds no document; the knowledge base will be empty")
 
 
 def _assistant(
-    spec: HostSpec, key: str, assistant: Assistant, models: tuple[DifyModel, ...], where: _Where, problems: Problems
+    spec: HostSpec,
+    key: str,
+    assistant: Assistant,
+    models: tuple[DifyModel, ...],
+    where: _Where,
+    problems: Problems,
 ) -> None:
     chat = [model.name for model in models if model.type == LLM]
     wanted = assistant.model or default_of(models, LLM)
     if wanted is None:
-        problems.error(*where(key), "needs a model, and none of type llm is declared: see ollama.models and dify.models")
+        problems.error(
+            *where(key), "needs a model, and none of type llm is declared: see ollama.models and dify.models"
+        )
     elif wanted not in chat:
-        problems.error(*where(key, "model"), f"there is no model {wanted!r} of type llm in dify.models{did_you_mean(wanted, chat)}")
+        problems.error(
+            *where(key, "model"),
+            f"there is no model {wanted!r} of type llm in dify.models{did_you_mean(wanted, chat)}",
+        )
     if assistant.prompt is not None and assistant.prompt_file is not None:
         problems.error(*where(key, "prompt_file"), "prompt is given too; one of them is enough")
     if assistant.prompt_file is not None:
@@ -187,12 +213,16 @@ def _assistant(
         if not golden.facts and not golden.cited and not golden.refuses:
             problems.error(*at, "expects nothing: add contains, cites or refuses")
         if golden.refuses and (golden.facts or golden.cited):
-            problems.error(*at, "an answer that refuses holds no facts and cites nothing; leave contains and cites out")
+            problems.error(
+                *at, "an answer that refuses holds no facts and cites nothing; leave contains and cites out"
+            )
         if golden.cited and not (assistant.citations and assistant.knowledge):
             problems.error(*at, "cites needs a knowledge base, and citations: true")
         elif managed:
             for name in golden.cited:
                 if document_name(name) not in names:
-                    problems.error(*at, f"cites {name!r}, which is no document here{did_you_mean(name, names)}")
+                    problems.error(
+                        *at, f"cites {name!r}, which is no document here{did_you_mean(name, names)}"
+                    )
         if not assistant.api_key:
             problems.error(*at, "golden questions are asked through the service API, so api_key must be true")

@@ -91,7 +91,9 @@ def documents_of(knowledge: Knowledge) -> Listing:
                 f"{other.path} and {path} would both be the document {document.name}; rename one of them"
             )
         elif len(document.name) > LONGEST_NAME:
-            problems.append(f"{path.name}: a name of more than {LONGEST_NAME} characters is cut by Dify; shorten it")
+            problems.append(
+                f"{path.name}: a name of more than {LONGEST_NAME} characters is cut by Dify; shorten it"
+            )
         else:
             found[document.name] = document
     return Listing(tuple(sorted(found.values(), key=lambda each: each.name)), tuple(problems), tuple(skipped))
@@ -108,9 +110,9 @@ def _candidates(knowledge: Knowledge) -> Iterator[tuple[Path, bool]]:
         if source.is_dir():
             for path in sorted(source.rglob("*")):
                 below = path.relative_to(source)
-                if path.is_file() and not any(part.startswith(".") for part in below.parts):
-                    if _taken(knowledge, below):
-                        yield path, False
+                hidden = any(part.startswith(".") for part in below.parts)
+                if path.is_file() and not hidden and _taken(knowledge, below):
+                    yield path, False
         elif source.is_file():
             yield source, True
 
