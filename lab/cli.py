@@ -85,9 +85,17 @@ def _start_registries(lab: Network) -> None:
     if registries is None:
         _say("lab: this checkout has no lab.registries: no images can be pulled")
         return
-    if not lab.state.alive("registries"):
+    stores = (
+        f"{importlib.import_module('lab.images').build()}\n{importlib.import_module('lab.models').build()}\n"
+    )
+    served = lab.state.path("served")
+    current = (
+        served.is_file() and served.read_text() == stores
+    )  # images built anew need servers on the new store
+    if not current or not lab.state.alive("registries"):
         lab.state.stop("registries")  # of several servers only one may have died; the others hold their ports
         registries.start(lab, lab.state.folder)
+        served.write_text(stores)
 
 
 def up(arguments: argparse.Namespace) -> int:
