@@ -170,6 +170,13 @@ def test_files_edited_and_applied_by_hand_are_told_from_the_record() -> None:
     assert words(of, dataclasses.replace(edited, recorded={})) == []
 
 
+def test_another_compose_version_is_not_called_somebody_elses_doing() -> None:
+    """From 2.26 to 2.40 the hash of a service with depends_on changes: the next `up` recreates it, so the plan must say it."""
+    of = project()
+    found = state(of, hashes={"db": "hash-db", "api": "hash of 2.40"})
+    assert words(of, found) == ["api: this Compose version reads its definition differently"]
+
+
 def test_env_file_services_are_compared_with_the_record_only() -> None:
     """Compose 2.40 leaves env_file out of `config --hash` but not out of the label that `up` writes."""
     of = project(text=TEXT.replace('environment: {LIMIT: "${LIMIT?}"}', "env_file: [.env]"))
