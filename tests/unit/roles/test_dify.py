@@ -24,7 +24,7 @@ from difyfleet.operations import dify as operations
 from difyfleet.operations.dify_settings import SECRETS, settings
 from difyfleet.secrets import Secret
 from difyfleet.spec.models import Admin, Dify, Docker, HostSpec
-from roles import dify
+from roles import _dify_checks, dify
 from tests.unit.fakehost import fact, fake_host
 
 VALUES = {field: Secret(f"{field}-canary-value") for field in SECRETS}
@@ -69,11 +69,11 @@ def state(**changed: Container | None) -> ComposeState:
 
 
 def test_services() -> None:
-    assert failed(dify.service_checks(PROJECT, state())) == []
+    assert failed(_dify_checks.service_checks(PROJECT, state())) == []
     bad = state(
         worker=container("worker", status="exited"), redis=container("redis", health="unhealthy"), web=None
     )
-    assert failed(dify.service_checks(PROJECT, bad)) == [
+    assert failed(_dify_checks.service_checks(PROJECT, bad)) == [
         "service worker: running and healthy",
         "service web: running and healthy",
         "service redis: running and healthy",
@@ -82,19 +82,21 @@ def test_services() -> None:
 
 
 def test_restarts_are_shown() -> None:
-    (api, *_) = dify.service_checks(PROJECT, state(api=container("api", restarts=4)))
+    (api, *_) = _dify_checks.service_checks(PROJECT, state(api=container("api", restarts=4)))
     assert api.evidence == "running, healthy, 4 restarts"
 
 
 def test_isolation() -> None:
-    assert failed(dify.isolation_checks(Dify(), state())) == []
+    assert failed(_dify_checks.isolation_checks(Dify(), state())) == []
     published = state(db=container("db", published=("0.0.0.0:5432->5432/tcp",)))
-    assert failed(dify.isolation_checks(Dify(), published)) == ["ports: only nginx is published"]
-    assert failed(dify.isolation_checks(Dify(http_port=8088), state())) == ["ports: published as declared"]
+    assert failed(_dify_checks.isolation_checks(Dify(), published)) == ["ports: only nginx is published"]
+    assert failed(_dify_checks.isolation_checks(Dify(http_port=8088), state())) == [
+        "ports: published as declared"
+    ]
     free = state(
         sandbox=container("sandbox", networks=frozenset({"dify_default", "dify_ssrf_proxy_network"}))
     )
-    assert failed(dify.isolation_checks(Dify(), free)) == ["sandbox: only way out is ssrf_proxy"]
+    assert failed(_dify_checks.isolation_checks(Dify(), free)) == ["sandbox: only way out is ssrf_proxy"]
 
 
 def file(text: str, mode: str = "0600") -> FileState:
@@ -110,7 +112,7 @@ def file_checks(env: FileState | None, secret_mode: str = "0600") -> list[str]:
         },
     }
     with fake_host(facts):
-        return failed(dify.file_checks(Dify(), PROJECT))
+        return failed(_dify_checks.file_checks(Dify(), PROJECT))
 
 
 def test_files() -> None:
@@ -133,11 +135,13 @@ GOOD = {
 def front(answers: dict[str, Answer], section: Dify | None = None, plain: Answer | None = None) -> list[str]:
     section = section or Dify()
     paths = tuple(GOOD)
-    facts = {fact(DifyFront, base=dify.base_url(section), paths=paths, host_name="", _timeout=120): answers}
+    facts = {
+        fact(DifyFront, base=_dify_checks.base_url(section), paths=paths, host_name="", _timeout=120): answers
+    }
     if plain:
         facts[fact(DifyFront, base="http://127.0.0.1:80", paths=("/",), host_name="")] = {"/": plain}
     with fake_host(facts):
-        return failed(dify.front_checks(section))
+        return failed(_dify_checks.front_checks(section))
 
 
 def test_front() -> None:
@@ -159,12 +163,12 @@ def test_front() -> None:
 
 
 def test_the_first_visitor_is_told_where_the_password_is() -> None:
-    assert "/etc/difyfleet/secrets/dify_init_password" in dify.step_of(GOOD["/console/api/setup"])
+    assert "/etc/difyfleet/secrets/dify_init_password" in _dify_checks.step_of(GOOD["/console/api/setup"])
     assert (
-        dify.step_of(Answer(200, {}, '{"step": "finished", "setup_at": "2026-01-01T00:00:00"}'))
+        _dify_checks.step_of(Answer(200, {}, '{"step": "finished", "setup_at": "2026-01-01T00:00:00"}'))
         == "account exists"
     )
-    assert dify.step_of(Answer(500, {}, "Internal Server Error")) == "'Internal Server Error'"
+    assert _dify_checks.step_of(Answer(500, {}, "Internal Server Error")) == "'Internal Server Error'"
 
 
 def test_redirect_to_https() -> None:
@@ -178,7 +182,7 @@ def test_redirect_to_https() -> None:
     [("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("10.0.0.5", "10.0.0.5"), ("127.0.0.1", "127.0.0.1")],
 )
 def test_the_host_reaches_itself_where_it_listens(bind: str, address: str) -> None:
-    assert dify.base_url(Dify(bind=bind, http_port=81)) == f"http://{address}:81"
+    assert _dify_checks.base_url(Dify(bind=bind, http_port=81)) == f"http://{address}:81"
 
 
 def test_inside() -> None:
@@ -189,21 +193,23 @@ def test_inside() -> None:
         (0, "client_max_body_size 110m;"),
         (0, '{"version":"0.4.7"}'),
     )
-    assert failed(dify.inside_checks(host, good)) == []
+    assert failed(_dify_checks.inside_checks(host, good)) == []
     silent = dataclasses.replace(good, worker_ping=(69, "Error: No nodes replied within time constraint"))
-    assert failed(dify.inside_checks(host, silent)) == ["worker: answers a ping through the broker"]
+    assert failed(_dify_checks.inside_checks(host, silent)) == ["worker: answers a ping through the broker"]
     for limits in (
         {"api_limit": (0, "50M")},
         {"nginx_limit": (0, "    client_max_body_size 15m;")},
         {"nginx_limit": (1, "")},
     ):
-        assert failed(dify.inside_checks(host, dataclasses.replace(good, **limits))) == [
+        assert failed(_dify_checks.inside_checks(host, dataclasses.replace(good, **limits))) == [
             "upload limit: the same number everywhere"
         ]
     assert failed(
-        dify.inside_checks(host, dataclasses.replace(good, model_server=(1, "Name or service not known")))
+        _dify_checks.inside_checks(
+            host, dataclasses.replace(good, model_server=(1, "Name or service not known"))
+        )
     ) == ["ollama: reachable from inside api"]
-    assert failed(dify.inside_checks(host, dataclasses.replace(good, model_server=None))) == []
+    assert failed(_dify_checks.inside_checks(host, dataclasses.replace(good, model_server=None))) == []
 
 
 def certificate(days: int) -> bytes:
@@ -231,7 +237,7 @@ def certificates(folder: Path, declared: bytes, served: bytes | None) -> list[st
             else None
         }
     ):
-        return failed(dify.certificate_checks(section))
+        return failed(_dify_checks.certificate_checks(section))
 
 
 def test_certificate(tmp_path: Path) -> None:
