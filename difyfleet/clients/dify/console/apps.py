@@ -48,6 +48,7 @@ class App:
     config: ModelConfig | None  # None for workflow and advanced-chat
     site: Mapping[str, Any]  # the web page: code, title, description, default_language ...
     api_base_url: str
+    use_icon_as_answer_icon: bool = False
 
 
 class Apps:
@@ -106,7 +107,9 @@ class Apps:
         }
         return self._transport.write("POST", _API, body).text("id")
 
-    def update(self, app_id: str, name: str, description: str, icon: Icon) -> None:
+    def update(
+        self, app_id: str, name: str, description: str, icon: Icon, *, use_icon_as_answer_icon: bool = False
+    ) -> None:
         """Name, description and icon at once, always all: the server crashes on a body without description."""
         body = {
             "name": name,
@@ -114,7 +117,7 @@ class Apps:
             "icon_type": "emoji",
             "icon": icon.emoji,
             "icon_background": icon.background,
-            "use_icon_as_answer_icon": False,
+            "use_icon_as_answer_icon": use_icon_as_answer_icon,
         }
         self._transport.write("PUT", f"{_API}/{app_id}", body)
 
@@ -181,6 +184,7 @@ def _app(data: Fields) -> App:
         config=ModelConfig.from_answer(config) if config else None,
         site=data.mapping("site"),
         api_base_url=data.text("api_base_url", ""),
+        use_icon_as_answer_icon=data.flag("use_icon_as_answer_icon", False),
     )
 
 
