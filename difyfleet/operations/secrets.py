@@ -23,7 +23,9 @@ def kept(name: str) -> Secret | None:
 
 
 @operation
-def keep(wanted: Mapping[str, Secret | None], guards: Mapping[str, str] | None = None) -> Generator[Any, None, None]:
+def keep(
+    wanted: Mapping[str, Secret | None], guards: Mapping[str, str] | None = None
+) -> Generator[Any, None, None]:
     """Secret files, each root:root 0600.
 
     Args:
@@ -35,6 +37,7 @@ def keep(wanted: Mapping[str, Secret | None], guards: Mapping[str, str] | None =
         HostError: a generated secret is gone while its data is there.
     """
     present = host.get_fact(HostSecrets)
+    writes = []
     for name, value in wanted.items():
         entry = present.get(name)
         path = f"{SECRETS_DIR}/{name}"
@@ -47,17 +50,15 @@ def keep(wanted: Mapping[str, Secret | None], guards: Mapping[str, str] | None =
             )
         if entry is None:
             yield Change(f"{path}: absent, {'generated' if value is None else 'given by the inventory'}")
-            yield _write(path, value or generate())
+            writes.append((path, value or generate()))
         elif value is not None and value != entry.value:
             yield Change(f"{path}: the inventory gives another value")
-            yield _write(path, value)
+            writes.append((path, value))
         elif (entry.mode, entry.owner) != ("0600", "root:root"):
             yield Change(f"{path}: mode {entry.mode} {entry.owner}, wanted 0600 root:root")
-            yield _write(path, entry.value)
-
-
-def _write(path: str, value: Secret) -> Any:
-    return put_command(path, value.reveal().encode(), mode="0600", owner="root", group="root")
+            writes.append((path, entry.value))
+    for path, value in writes:  # after all notes: a plan stops at the first command
+        yield put_command(path, value.reveal().encode(), mode="0600", owner="root", group="root")
 
 
 def secrets_directory() -> str:
