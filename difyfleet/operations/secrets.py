@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Generator, Mapping
 from typing import Any
 
@@ -59,8 +58,3 @@ def keep(
             writes.append((path, entry.value))
     for path, value in writes:  # after all notes: a plan stops at the first command
         yield put_command(path, value.reveal().encode(), mode="0600", owner="root", group="root")
-
-
-def secrets_directory() -> str:
-    """The folder, quoted for a shell."""
-    return shlex.quote(SECRETS_DIR)
