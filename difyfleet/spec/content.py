@@ -107,6 +107,10 @@ class Knowledge(Section):
         description="Globs of file names to take, relative to the folder. Default: every file of a format that Dify reads.",
     )
     exclude: list[str] = Field(default_factory=list, description="Globs of file names to leave out.")
+    remove_undeclared_documents: bool = Field(
+        False,
+        description="Delete documents that others put there (in Dify's pages, say). Those that difyfleet put there go when their file goes.",
+    )
     indexing: Literal["high_quality", "economy"] = Field(
         "high_quality", description="high_quality: vectors, needs an embedding model. economy: keywords."
     )

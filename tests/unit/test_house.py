@@ -24,14 +24,23 @@ LEAVES = {
 ALLOWED = {
     "difyfleet.cli": {"difyfleet.fleet", "difyfleet.offline", "difyfleet.report", "difyfleet.spec", "lab"},
     "roles": {
+        "difyfleet.content",
         "difyfleet.operations",
         "difyfleet.facts",
         "difyfleet.clients",
         "difyfleet.remote",
         "difyfleet.spec",
     },
-    "difyfleet.operations": {"difyfleet.facts", "difyfleet.clients", "difyfleet.remote", "difyfleet.spec"},
+    "difyfleet.operations": {
+        "difyfleet.content",
+        "difyfleet.facts",
+        "difyfleet.clients",
+        "difyfleet.remote",
+        "difyfleet.spec",
+    },
+    "difyfleet.content": {"difyfleet.facts", "difyfleet.clients", "difyfleet.remote", "difyfleet.spec"},
     "difyfleet.fleet": {
+        "difyfleet.content",
         "difyfleet.spec",
         "difyfleet.remote",
         "difyfleet.facts",

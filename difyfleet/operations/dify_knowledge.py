@@ -1,0 +1,95 @@
+"""Knowledge bases in Dify: made, set, and their documents kept as the declared files are."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+from pyinfra import host, state
+
+from difyfleet.content import console, knowledge, knowledge_sync
+from difyfleet.content import state as remembered
+from difyfleet.content.knowledge import There
+from difyfleet.content.state import KnownKnowledge
+from difyfleet.operations.base import Change, call, operation
+from difyfleet.operations.dify_admin import known_after_apply
+from difyfleet.spec.content import shown_name
+from difyfleet.spec.models import HostSpec
+
+
+@operation
+def knowledge_base(spec: HostSpec, key: str) -> Generator[Any, None, None]:
+    """One knowledge base with its settings. Its documents are `documents`' business.
+
+    Raises:
+        HostError: two of its name; or technique or embedding model would change under documents.
+    """
+    wanted = knowledge.settings_of(spec, key)
+    dify = console.reader(host, spec, executing=state.is_executing)
+    if dify is None:
+        yield from known_after_apply(f"knowledge base {wanted.name}")
+        return
+    known = remembered.load(host).knowledge.get(key)
+    now = knowledge.find(dify, known, wanted.name)
+    if now is None:
+        yield Change(f"knowledge base {wanted.name}: absent")
+        yield call(make, spec, key)
+        now = knowledge.find(dify, remembered.load(host).knowledge.get(key), wanted.name)
+        assert now is not None  # made just now, or the call failed and nothing comes after it
+    drift = knowledge.settings_drift(now, wanted)
+    for why in drift:
+        yield Change(why)
+    if drift:
+        yield call(update, spec, key, now.id)
+
+
+def make(on: Any, spec: HostSpec, key: str) -> None:
+    """Make it, or find that a cut run has made it, and remember its id."""
+    made = knowledge_sync.create(console.signed_in(on, spec), knowledge.settings_of(spec, key))
+    kept = remembered.load(on)
+    if knowledge_sync.known_of(kept, key, made) is None:
+        kept.knowledge[key] = KnownKnowledge(made.id)
+        remembered.save(on, kept)
+
+
+def update(on: Any, spec: HostSpec, key: str, dataset_id: str) -> None:
+    """Give it all of its settings."""
+    console.signed_in(on, spec).datasets.update(dataset_id, knowledge.settings_of(spec, key))
+
+
+@operation
+def documents(spec: HostSpec, key: str) -> Generator[Any, None, None]:
+    """The documents of one knowledge base are the declared files: absent ones added, changed ones replaced, those whose file is gone
+    removed, the rest not touched. Then the worker is waited for.
+
+    Raises:
+        HostError, DifyError: see knowledge_sync.Sync.documents.
+    """
+    section = spec.knowledge[key]
+    if section.documents is None:
+        return
+    name = shown_name(key, section)
+    dify = console.reader(host, spec, executing=state.is_executing)
+    if dify is None:
+        yield from known_after_apply(f"documents of knowledge base {name}")
+        return
+    kept = remembered.load(host)
+    dataset = knowledge.find(dify, kept.knowledge.get(key), name)
+    known = knowledge_sync.known_of(kept, key, dataset) if dataset else None
+    there = knowledge_sync.what_is_there(host, dify, known, dataset.id) if dataset else There()
+    plan = knowledge.plan_documents(section, known, there)
+    for step in plan.changes:
+        yield Change(f"knowledge base {name}: {step.why}")
+    if plan.changes and dataset:
+        sync = knowledge_sync.Sync(host, dify, key, name, dataset.id, knowledge.rule_of(section))
+        yield call(_carry_out, sync, plan)
+    elif plan.changes:
+        yield call(_unmade, name)  # a plan gets this far; while executing the knowledge base has been made
+
+
+def _carry_out(on: Any, sync: knowledge_sync.Sync, plan: knowledge.DocumentPlan) -> None:
+    sync.documents(plan)
+
+
+def _unmade(on: Any, name: str) -> None:
+    raise AssertionError(f"knowledge base {name} was not made")
