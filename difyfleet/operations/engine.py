@@ -115,7 +115,13 @@ def _source(
     key: str,
 ) -> Source:
     name = file.name if file else (url or "").rsplit("/", 1)[-1]
-    sha256 = given or sums.get(name) or (sha256_of(file) if file else None) or recorded
+    sha256 = (
+        given
+        or sums.get(name)
+        or (sha256_of(file) if file else None)
+        or defaults.KNOWN_SHA256.get(url or "")
+        or recorded
+    )
     if sha256 is None and url is not None and not url.startswith("https://"):
         raise HostError(
             f"no SHA-256 for {url}, and http cannot be trusted without one",

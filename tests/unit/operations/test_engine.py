@@ -271,3 +271,10 @@ def test_the_script_refuses_before_it_leaves_a_trace(tmp_path: Path, damage: str
     if damage != "version":
         assert list((tmp_path / "bin").iterdir()) == []
         assert not (tmp_path / "run").exists()
+
+
+def test_upstreams_compose_plugin_is_pinned_without_a_word_in_the_inventory() -> None:
+    assert sources(Docker())[1].sha256 == "dba9d98e1ba5bfe11d88c99b9bd32fc4a0624a30fafe68eea34d61a3e42fd372"
+    assert sources(Docker(compose_version="2.39.0"))[1].sha256 is None
+    given = Docker.model_validate({"bundle": {"compose_sha256": "a" * 64}})
+    assert sources(given)[1].sha256 == "a" * 64
