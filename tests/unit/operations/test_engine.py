@@ -18,6 +18,7 @@ import pytest
 from difyfleet.errors import HostError
 from difyfleet.facts.engine import FileHashes, StaticEngine
 from difyfleet.operations import engine
+from difyfleet.spec.models import Docker
 from tests.unit.fakehost import fact, fake_host, run_steps
 from tests.unit.operations.docker_facts import SUMS, docker, facts, recorded_engine
 
@@ -274,7 +275,10 @@ def test_the_script_refuses_before_it_leaves_a_trace(tmp_path: Path, damage: str
 
 
 def test_upstreams_compose_plugin_is_pinned_without_a_word_in_the_inventory() -> None:
-    assert sources(Docker())[1].sha256 == "dba9d98e1ba5bfe11d88c99b9bd32fc4a0624a30fafe68eea34d61a3e42fd372"
-    assert sources(Docker(compose_version="2.39.0"))[1].sha256 is None
+    assert (
+        engine.sources(Docker())[1].sha256
+        == "dba9d98e1ba5bfe11d88c99b9bd32fc4a0624a30fafe68eea34d61a3e42fd372"
+    )
+    assert engine.sources(Docker(compose_version="2.39.0"))[1].sha256 is None
     given = Docker.model_validate({"bundle": {"compose_sha256": "a" * 64}})
-    assert sources(given)[1].sha256 == "a" * 64
+    assert engine.sources(given)[1].sha256 == "a" * 64
