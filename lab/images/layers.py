@@ -84,7 +84,7 @@ LAYERS = {
         Layer("squid", "base", ("squid", "ssl-cert"), after="rm -f /etc/ssl/private/ssl-cert-snakeoil.key"),
         Layer("python", "base", ("python3", "busybox"), after=f"{_BUSYBOX_WGET}; ln -s python3 /usr/bin/python"),
         Layer("python-curl", "python", ("curl", "jq")),
-        Layer("python-dify", "python-curl", ("python3-psycopg2", "python3-redis")),
+        Layer("python-dify", "python-curl", ("python3-psycopg2", "python3-redis", "python3-yaml", "python3-pypdf", "python3-xlrd")),
     )
 }  # fmt: skip
 

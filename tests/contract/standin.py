@@ -1,17 +1,28 @@
-"""The lab's own images of Dify's api, PostgreSQL and Redis, run by this machine's Docker daemon for the contract tests."""
+"""The lab's own images of Dify's api, PostgreSQL, Redis and weaviate, run by this machine's Docker daemon for the contract tests."""
 
 from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from lab import engine, images
-from tests.contract import exchanges
+from tests.contract import comparison, exchanges
+from tests.contract.model_server import ModelServer
 
 PASSWORD = "contract-pa55"
 INIT_PASSWORD = "contract-init"
 SECRET_KEY = "contract-secret-key"
+WEAVIATE_KEY = "contract-weaviate-key"
+MODEL_SERVER = "http://127.0.0.1:11434"  # where the recordings had it
+_WEAVIATE = {
+    "PERSISTENCE_DATA_PATH": "/var/lib/weaviate",
+    "AUTHENTICATION_APIKEY_ENABLED": "true",
+    "AUTHENTICATION_APIKEY_ALLOWED_KEYS": WEAVIATE_KEY,
+    "AUTHENTICATION_APIKEY_USERS": "dify",
+}
 
 
 class Stack:
@@ -22,7 +33,10 @@ class Stack:
         self.name = f"dfl-contract-{secrets.token_hex(3)}"
         self.image = images.local_image("dify_api")
         self._containers: list[str] = []
+        self._models: ModelServer | None = None
+        self.storage = f"{self.name}-storage"
         engine.run(["docker", "network", "create", self.name], timeout=60)
+        engine.run(["docker", "volume", "create", self.storage], timeout=60)
         self.database = self.run("db", images.local_image("postgres"), {"POSTGRES_PASSWORD": PASSWORD})
         self.redis = self.run(
             "redis", images.local_image("redis"), {}, "redis-server", "--requirepass", PASSWORD
@@ -32,13 +46,22 @@ class Stack:
 
     def close(self) -> None:
         """Remove everything."""
+        if self._models:
+            self._models.close()
         for container in self._containers:
             engine.run(["docker", "rm", "-f", "-v", container], timeout=60, check=False)
         engine.run(["docker", "network", "rm", self.name], timeout=60, check=False)
+        engine.run(["docker", "volume", "rm", self.storage], timeout=60, check=False)
 
-    def run(self, alias: str, image: str, environment: dict[str, str], *command: str) -> str:
-        """Start a container; returns its id."""
+    def run(
+        self, alias: str, image: str, environment: dict[str, str], *command: str, volume: str = ""
+    ) -> str:
+        """Start a container; returns its id.
+
+        :param volume: mounted as the storage of Dify's images.
+        """
         variables = [part for name, value in environment.items() for part in ("-e", f"{name}={value}")]
+        mounts = ["-v", f"{volume}:/app/api/storage"] if volume else []
         argv = [
             "docker",
             "run",
@@ -48,6 +71,7 @@ class Stack:
             "--network-alias",
             alias,
             *variables,
+            *mounts,
             image,
             *command,
         ]
@@ -76,7 +100,9 @@ class Stack:
             "MODE": "api", "LOG_LEVEL": "INFO", "MIGRATION_ENABLED": "true", "SECRET_KEY": SECRET_KEY, "DEPLOY_ENV": "PRODUCTION",
             "DB_HOST": "db", "DB_PORT": "5432", "DB_USERNAME": "postgres", "DB_PASSWORD": PASSWORD, "DB_DATABASE": database,
             "REDIS_HOST": "redis", "REDIS_PASSWORD": PASSWORD, "CELERY_BROKER_URL": f"redis://:{PASSWORD}@redis:6379/1",
-            "UPLOAD_FILE_SIZE_LIMIT": "15", **changes,
+            "UPLOAD_FILE_SIZE_LIMIT": "15", "WEAVIATE_ENDPOINT": "http://weaviate:8080", "WEAVIATE_API_KEY": WEAVIATE_KEY,
+            "CONSOLE_API_URL": "http://127.0.0.1:5001", "SERVICE_API_URL": "http://127.0.0.1:5001",
+            "APP_WEB_URL": "http://127.0.0.1:3000", **changes,
         }  # fmt: skip
 
     def new_database(self) -> str:
@@ -89,6 +115,34 @@ class Stack:
         """An API server on a fresh database, answering."""
         environment = {**self.environment(self.new_database()), **changes}
         return Api(self, self.run("api", self.image, environment))
+
+    def whole(self) -> Api:
+        """The same with a worker that shares its storage, a vector store and a model server; owned and logged in."""
+        self.vectors = self.run("weaviate", images.local_image("weaviate"), _WEAVIATE)
+        environment = self.environment(self.new_database())
+        api = Api(self, self.run("api", self.image, environment, volume=self.storage))
+        self.worker = self.run("worker", self.image, {**environment, "MODE": "worker"}, volume=self.storage)
+        api.known[MODEL_SERVER] = self.models.url
+        assert api.replay(20, 27) == []
+        return api
+
+    @property
+    def models(self) -> ModelServer:
+        """A model server on the host's address in this network."""
+        if self._models is None:
+            template = "{{range .IPAM.Config}}{{.Gateway}}{{end}}"
+            gateway = engine.run(["docker", "network", "inspect", "-f", template, self.name]).stdout.strip()
+            self._models = ModelServer(gateway)
+        return self._models
+
+    @contextmanager
+    def stopped(self, container: str) -> Iterator[None]:
+        """A container that is away for a while."""
+        engine.run(["docker", "stop", "-t", "5", container], timeout=60)
+        try:
+            yield
+        finally:
+            engine.run(["docker", "start", container], timeout=60)
 
 
 class Api:
@@ -114,7 +168,10 @@ class Api:
         problems = []
         for number in numbers:
             exchange = exchanges.recording(number)
-            problems += exchanges.differences(
-                exchange, exchanges.replay(self.address, exchange, self.known), self.known
-            )
+            if "ACCESS_TOKEN" in self.known:
+                self.known.setdefault(
+                    "ACCESS_TOKEN_2", self.known["ACCESS_TOKEN"]
+                )  # that of the recordings' second login
+            answer = exchanges.replay(self.address, exchange, self.known)
+            problems += comparison.differences(exchange, answer, self.known)
         return problems

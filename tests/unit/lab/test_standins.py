@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-from lab import images, ollama, registries
+from lab import ollama, registries
 from lab.images.dify_api.dify_api import settings, tokens
 from lab.images.dify_api.dify_api.http import ApiError
-
-CONTEXTS = Path(images.__file__).parent
-
-
-def load(name: str, path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+from lab.images.weaviate.weaviate import settings as weaviate
 
 
 @pytest.mark.parametrize(
@@ -98,7 +84,6 @@ def test_a_session_cookie_must_be_signed() -> None:
         tokens.session_cookie("", {})
 
 
-weaviate = load("lab_weaviate_standin", CONTEXTS / "weaviate" / "weaviate.py")
 KEYS = {
     "PERSISTENCE_DATA_PATH": "/data",
     "AUTHENTICATION_APIKEY_ENABLED": "true",

@@ -9,6 +9,7 @@ from typing import Any
 from . import db, tokens
 from .http import ApiError, Handler, Request
 from .settings import Settings
+from .vectors import VectorStore
 
 REFRESH_SECONDS = 30 * 86400
 LOCK_SECONDS = 86400
@@ -16,12 +17,14 @@ MAX_LOGIN_ERRORS = 5
 
 
 class App:
-    """What every handler needs: settings, database, Redis."""
+    """What every handler and every job needs: settings, database, Redis, broker, vector store."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.database = db.Database(settings)
         self.redis = db.connect_redis(settings.redis_url)
+        self.broker = db.connect_redis(settings.broker_url or settings.redis_url)
+        self.vectors = VectorStore.of(settings)
 
     def setup_row(self) -> db.Row | None:
         """The row that says that the installation is finished.
@@ -56,6 +59,14 @@ class App:
             "WHERE j.account_id = %s ORDER BY t.created_at",
             str(account_id),
         )
+
+    def current_workspace(self, account_id: str) -> str:
+        """Id of the workspace that an account works in."""
+        row = self.database.one(
+            "SELECT tenant_id FROM tenant_account_joins WHERE account_id = %s ORDER BY current DESC LIMIT 1",
+            str(account_id),
+        )
+        return str(row["tenant_id"]) if row else ""
 
     def issue_tokens(self, account_id: str) -> dict[str, str]:
         """A new pair: a JWT, and a refresh token that is kept in Redis and good for one use.
@@ -119,12 +130,13 @@ def setup_required(handler: Handler) -> Handler:
 
 
 def login_required(handler: Handler) -> Handler:
-    """Refuse the call without a good access token; the account goes into ``request.parameters['account']``."""
+    """Refuse the call without a good access token; account and workspace go into the request."""
 
     @setup_required
     @wraps(handler)
     def checked(request: Request) -> Any:
-        request.parameters = {**request.parameters, "account": request.app.account(request)}
+        request.account = request.app.account(request)
+        request.tenant = request.app.current_workspace(request.account["id"])
         return handler(request)
 
     return checked

@@ -1,7 +1,4 @@
-"""PostgreSQL and Redis: connections, the schema, and the rows that set-up and login need.
-
-Tables and columns have the real ones' names, so that row counts, backups and a password reset can be tried on them.
-"""
+"""PostgreSQL and Redis: connections, and the password hashes of accounts."""
 
 from __future__ import annotations
 
@@ -10,6 +7,7 @@ import binascii
 import hashlib
 import logging
 import secrets
+from calendar import timegm
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,42 +16,13 @@ import psycopg2
 import psycopg2.extras
 import redis
 
+from . import schema
 from .settings import Settings
 
 log = logging.getLogger("dify_api.db")
 
 CONNECT_TIMEOUT = 5  # s
 _HEAD = "stand-in-0.11.2"  # alembic_version of the stand-in's schema: never a real revision
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS alembic_version (version_num varchar(32) PRIMARY KEY);
-CREATE TABLE IF NOT EXISTS dify_setups (
-    version varchar(255) PRIMARY KEY,
-    setup_at timestamp(0) NOT NULL DEFAULT (now() AT TIME ZONE 'UTC')
-);
-CREATE TABLE IF NOT EXISTS accounts (
-    id uuid PRIMARY KEY DEFAULT gen_random_uuid(), name varchar(255) NOT NULL, email varchar(255) NOT NULL UNIQUE,
-    password varchar(255), password_salt varchar(255), avatar varchar(255),
-    interface_language varchar(255), interface_theme varchar(255), timezone varchar(255),
-    last_login_at timestamp, last_login_ip varchar(255), status varchar(16) NOT NULL DEFAULT 'active',
-    initialized_at timestamp,
-    created_at timestamp NOT NULL DEFAULT (now() AT TIME ZONE 'UTC'),
-    updated_at timestamp NOT NULL DEFAULT (now() AT TIME ZONE 'UTC'),
-    last_active_at timestamp NOT NULL DEFAULT (now() AT TIME ZONE 'UTC')
-);
-CREATE TABLE IF NOT EXISTS tenants (
-    id uuid PRIMARY KEY DEFAULT gen_random_uuid(), name varchar(255) NOT NULL, encrypt_public_key text,
-    plan varchar(255) NOT NULL DEFAULT 'basic', status varchar(255) NOT NULL DEFAULT 'normal', custom_config text,
-    created_at timestamp NOT NULL DEFAULT (now() AT TIME ZONE 'UTC'),
-    updated_at timestamp NOT NULL DEFAULT (now() AT TIME ZONE 'UTC')
-);
-CREATE TABLE IF NOT EXISTS tenant_account_joins (
-    id uuid PRIMARY KEY DEFAULT gen_random_uuid(), tenant_id uuid NOT NULL, account_id uuid NOT NULL,
-    role varchar(16) NOT NULL DEFAULT 'normal', invited_by uuid, current boolean NOT NULL DEFAULT false,
-    created_at timestamp NOT NULL DEFAULT (now() AT TIME ZONE 'UTC'),
-    updated_at timestamp NOT NULL DEFAULT (now() AT TIME ZONE 'UTC'),
-    UNIQUE (tenant_id, account_id)
-);
-"""
 
 Row = dict[str, Any]
 
@@ -73,6 +42,7 @@ class Database:
         connection = psycopg2.connect(
             **self.settings.database,
             connect_timeout=CONNECT_TIMEOUT,
+            options="-c timezone=UTC",  # so that now() is what the columns hold
             cursor_factory=psycopg2.extras.RealDictCursor,
         )
         try:
@@ -103,8 +73,28 @@ class Database:
         """Make the tables that are missing."""
         with self.transaction() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(5001)")
-            cursor.execute(_SCHEMA)
+            cursor.execute(schema.ALL)
             cursor.execute("INSERT INTO alembic_version VALUES (%s) ON CONFLICT DO NOTHING", (_HEAD,))
+
+
+def as_json(value: Any) -> Any:
+    """A value for a json column."""
+    return psycopg2.extras.Json(value)
+
+
+def seconds(moment: Any) -> int | None:
+    """A time stamp of the database as whole seconds since 1970."""
+    return timegm(moment.timetuple()) if moment else None
+
+
+def exact_seconds(moment: Any) -> float | None:
+    """The same with its fraction."""
+    return timegm(moment.timetuple()) + moment.microsecond / 1e6 if moment else None
+
+
+def text_id(value: Any) -> str | None:
+    """A UUID as text."""
+    return str(value) if value else None
 
 
 def connect_redis(url: str) -> Any:

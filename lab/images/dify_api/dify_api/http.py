@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from email.message import Message
 from http.server import BaseHTTPRequestHandler
@@ -38,6 +38,12 @@ class Request:
     body: bytes
     client: str
     parameters: Mapping[str, str] = field(default_factory=dict)
+    account: Any = None  # row of the console's account, or the workspace's owner behind a service key
+    tenant: str = ""  # id of the workspace
+
+    def __getitem__(self, name: str) -> str:
+        """A part of the path."""
+        return self.parameters[name]
 
     def json(self) -> Any:
         """The JSON body.
@@ -74,6 +80,9 @@ class Response:
     body: Any
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
+    stream: Iterator[str] | None = (
+        None  # server-sent events, one text after the other; the body is then ignored
+    )
 
     def encoded(self) -> tuple[str, bytes]:
         """Content type and bytes. JSON ends with a newline, as flask-restful writes it."""
@@ -114,12 +123,23 @@ Handler = Callable[[Request], Any]
 _routes: list[tuple[str, re.Pattern[str], Handler]] = []
 
 
+def no_content() -> Response:
+    """204, as deletions answer."""
+    return Response(b"", 204)
+
+
+_UUID = "[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+
+
 def route(method: str, pattern: str) -> Callable[[Handler], Handler]:
-    """Register a handler. ``<name>`` in the pattern matches one path segment."""
-    expression = re.compile(re.sub(r"<(\w+)>", r"(?P<\1>[^/]+)", pattern) + "$")
+    """Register a handler. ``<name>`` in the pattern matches one path segment, ``<uuid:name>`` one that is a UUID."""
+    compiled = re.compile(
+        re.sub(r"<(uuid:)?(\w+)>", lambda part: f"(?P<{part[2]}>{_UUID if part[1] else '[^/]+'})", pattern)
+        + "$"
+    )
 
     def register(handler: Handler) -> Handler:
-        _routes.append((method, expression, handler))
+        _routes.append((method, compiled, handler))
         return handler
 
     return register
@@ -182,17 +202,36 @@ def handler_class(app: Any, deploy_env: str) -> type[BaseHTTPRequestHandler]:
             client = self.headers.get("X-Forwarded-For", self.client_address[0]).split(",")[0].strip()
             request = Request(app, self.command, parts.path, query, self.headers, body, client)
             response = dispatch(request)
+            if response.stream is not None:
+                self._send_events(response.stream)
+                return
             content_type, content = response.encoded()
-            self.send_response(response.status)
-            self.send_header("Content-Type", content_type)
-            self.send_header("X-Version", VERSION)
-            self.send_header("X-Env", deploy_env)
-            for name, value in response.headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(content)))
+            self._start(response.status, {"Content-Type": content_type, **response.headers})
+            if response.status != 204:
+                self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(content)
+
+        def _start(self, status: int, headers: Mapping[str, str]) -> None:
+            self.send_response(status)
+            for name, value in {**headers, "X-Version": VERSION, "X-Env": deploy_env}.items():
+                self.send_header(name, value)
+
+        def _send_events(self, events: Iterator[str]) -> None:
+            """Chunked, each event at once; a client that goes away ends the generation."""
+            self._start(
+                200, {"Content-Type": "text/event-stream; charset=utf-8", "Transfer-Encoding": "chunked"}
+            )
+            self.end_headers()
+            try:
+                for event in events:
+                    data = event.encode()
+                    self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+                    self.wfile.flush()
+                self.wfile.write(b"0\r\n\r\n")
+            except OSError:
+                self.close_connection = True
 
         do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = _serve
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import threading
-from calendar import timegm
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +95,7 @@ def _create_owner(app: accounts.App, values: dict[str, str], client: str) -> Non
         cursor.execute(
             "INSERT INTO accounts (name, email, password, password_salt, interface_language, interface_theme, timezone,"
             " last_login_ip, initialized_at) VALUES (%s, %s, %s, %s, 'en-US', 'light', 'America/New_York', %s,"
-            " now() AT TIME ZONE 'UTC') RETURNING id",
+            " now()) RETURNING id",
             (values["name"], values["email"], hashed, salt, client),
         )
         account_id = cursor.fetchone()["id"]
@@ -168,7 +167,7 @@ def login(request: Request) -> Any:
         text = "workspace not found, please contact system admin to invite you to join in a workspace"
         return {"result": "fail", "data": text}
     app.database.execute(
-        "UPDATE accounts SET last_login_at = now() AT TIME ZONE 'UTC', last_login_ip = %s WHERE id = %s",
+        "UPDATE accounts SET last_login_at = now(), last_login_ip = %s WHERE id = %s",
         request.client, str(account["id"]),
     )  # fmt: skip
     pair = app.issue_tokens(str(account["id"]))
@@ -191,21 +190,17 @@ def refresh_token(request: Request) -> Any:
 def logout(request: Request) -> Any:
     """Ends the newest refresh token only; access tokens stay good, as in the real server."""
     app: accounts.App = request.app
-    key = f"account_refresh_token:{request.parameters['account']['id']}"  # type: ignore[index]
+    key = f"account_refresh_token:{request.account['id']}"
     newest = app.redis.get(key)
     if newest:
         app.redis.delete(f"refresh_token:{newest.decode()}", key)
     return {"result": "success"}
 
 
-def _seconds(moment: Any) -> int | None:
-    return timegm(moment.timetuple()) if moment else None
-
-
 @route("GET", "/console/api/account/profile")
 @accounts.login_required
 def profile(request: Request) -> Any:
-    account: Any = request.parameters["account"]
+    account = request.account
     return {
         "id": str(account["id"]),
         "name": account["name"],
@@ -215,9 +210,9 @@ def profile(request: Request) -> Any:
         "interface_language": account["interface_language"],
         "interface_theme": account["interface_theme"],
         "timezone": account["timezone"],
-        "last_login_at": _seconds(account["last_login_at"]),
+        "last_login_at": db.seconds(account["last_login_at"]),
         "last_login_ip": account["last_login_ip"],
-        "created_at": _seconds(account["created_at"]),
+        "created_at": db.seconds(account["created_at"]),
     }
 
 
@@ -227,14 +222,14 @@ def _workspace(row: db.Row) -> dict[str, Any]:
         "name": row["name"],
         "plan": row["plan"],
         "status": row["status"],
-        "created_at": _seconds(row["created_at"]),
+        "created_at": db.seconds(row["created_at"]),
     }
 
 
 @route("GET", "/console/api/workspaces/current")
 @accounts.login_required
 def current_workspace(request: Request) -> Any:
-    account: Any = request.parameters["account"]
+    account = request.account
     row = next(row for row in request.app.workspaces(account["id"]) if row["current"])
     return {
         **_workspace(row),
@@ -248,13 +243,6 @@ def current_workspace(request: Request) -> Any:
 @route("GET", "/console/api/workspaces")
 @accounts.login_required
 def workspaces(request: Request) -> Any:
-    account: Any = request.parameters["account"]
+    account = request.account
     rows = request.app.workspaces(account["id"])
     return {"workspaces": [{**_workspace(row), "current": row["current"]} for row in rows]}
-
-
-@route("GET", "/console/api/apps")
-@accounts.login_required
-def apps(request: Request) -> Any:
-    """No apps yet: what the real server answers after a fresh set-up."""
-    return {"page": 1, "limit": 20, "total": 0, "has_more": False, "data": []}

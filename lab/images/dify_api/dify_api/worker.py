@@ -1,6 +1,6 @@
-"""MODE=worker, and the ``celery`` command: a worker that lives on the broker and answers ``inspect ping`` through it.
+"""MODE=worker, and the ``celery`` command: a worker that takes jobs from the broker and answers ``inspect ping`` through it.
 
-The worker listens on a Redis list of its own; ``celery inspect ping`` pushes the name of a reply list there. So the health
+Jobs are done in a thread of their own (see tasks.py), one after the other. The worker listens on a Redis list of its own; ``celery inspect ping`` pushes the name of a reply list there. So the health
 command that works on a real worker works here, and it fails for the same reasons: wrong broker URL, worker gone or stuck.
 Stricter than the real one: a worker that cannot reach the database answers no ping.
 """
@@ -14,12 +14,14 @@ import secrets
 import signal
 import socket
 import sys
+import threading
 import time
 
 import psycopg2
 import redis
 
-from . import db, settings
+from . import db, jobs, settings, tasks
+from .accounts import App
 
 log = logging.getLogger("celery.worker")
 
@@ -74,6 +76,7 @@ def _work(loaded: settings.Settings, node: str) -> int:
         log.critical("Unrecoverable error: ValueError('%s')", error)
         return 1
     database = db.Database(loaded)
+    threading.Thread(target=_do_jobs, args=(App(loaded),), daemon=True).start()
     failures = 0
     ready = False
     while True:
@@ -96,6 +99,18 @@ def _work(loaded: settings.Settings, node: str) -> int:
                 wait,
             )
             time.sleep(wait)
+
+
+def _do_jobs(app: App) -> None:
+    """Do jobs for ever; the broker may come and go."""
+    while True:
+        try:
+            job = jobs.pop(app.broker, _BEAT)
+        except (redis.RedisError, OSError):
+            time.sleep(_BEAT)
+            continue
+        if job:
+            tasks.run(app, *job)
 
 
 def _answer(broker: redis.Redis, node: str, until: float) -> None:

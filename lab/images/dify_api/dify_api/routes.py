@@ -1,0 +1,18 @@
+"""All modules that register routes; importing this one makes the server whole."""
+
+from . import (
+    app_routes,
+    dataset_routes,
+    default_models,
+    document_routes,
+    files,
+    hit_testing,
+    keys,
+    providers,
+    segments,
+    setup,
+)
+
+ALL = (
+    setup, providers, default_models, files, dataset_routes, document_routes, segments, hit_testing, app_routes, keys,
+)  # fmt: skip
