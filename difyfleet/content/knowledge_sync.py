@@ -143,7 +143,9 @@ class Sync:
             known = state.knowledge[self.key] = KnownKnowledge(self.dataset_id)
         for step in plan.steps:
             if step.document and step.action not in (ADD, REPLACE, REMOVE) and step.name not in known.documents:
-                known.documents[step.name] = KnownDocument(step.document.id, step.document.file_id or "", step.sha256)
+                # its segmentation is taken as it is; from now on a change of the declared one counts
+                entry = KnownDocument(step.document.id, step.document.file_id or "", step.sha256, fingerprint(self.rule))
+                known.documents[step.name] = entry
         remembered.save(self.on, state)
 
     def _remove(self, document: Document) -> None:

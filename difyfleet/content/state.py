@@ -28,7 +28,7 @@ class KnownDocument:
         id: of the document.
         file_id: of the upload it was made of; another one means that somebody replaced it.
         sha256: of the content that was sent.
-        rule: fingerprint of the segmentation; empty = as found (an adopted document).
+        rule: fingerprint of the segmentation that was declared when it was sent, or found and taken as it is.
     """
 
     id: str

@@ -44,6 +44,7 @@ def assistant(spec: HostSpec, key: str) -> Generator[Any, None, None]:
         yield from known_after_apply(f"assistant {name}")
         return
     app = assistants.find(dify, remembered.load(host).assistants.get(key), name)
+    made = app is None
     if app is None:
         yield Change(f"assistant {name}: absent")
         yield call(make, spec, key)
@@ -61,7 +62,8 @@ def assistant(spec: HostSpec, key: str) -> Generator[Any, None, None]:
     wanted = assistants.settings_of(spec, key, datasets)
     names = {dataset.id: dataset.name for dataset in dify.datasets.all()} if section.knowledge or _attached(app.config) else {}
     drift = assistants.drift(app, key, spec, wanted, names)
-    yield from drift.changes
+    if not made:  # of a new one the defaults that it was born with are no news
+        yield from drift.changes
     if drift.about:
         yield call(set_about, spec, key, app.id)
     if drift.config:
@@ -127,9 +129,13 @@ def api_key(spec: HostSpec, key: str) -> Generator[Any, None, None]:
     if not section.api_key:
         return
     dify = console.reader(host, spec, executing=state.is_executing)
-    app = assistants.find(dify, remembered.load(host).assistants.get(key), name) if dify else None
-    if dify is None or app is None:
+    if dify is None:
         yield from known_after_apply(f"API key of assistant {name}")
+        return
+    app = assistants.find(dify, remembered.load(host).assistants.get(key), name)
+    if app is None:  # in a plan; while executing it has been made
+        yield Change(f"API key of assistant {name}: absent")
+        yield call(_unmade, name)
         return
     known = remembered.load(host).assistants.get(key)
     known = known if known is not None and known.id == app.id else None
@@ -145,6 +151,10 @@ def api_key(spec: HostSpec, key: str) -> Generator[Any, None, None]:
     if file is None or file.value != ours.token or (file.mode, file.owner) != ("0600", "root:root"):
         yield Change(f"{path}: {'absent' if file is None else 'other than in Dify, or not closed'}")
         yield put_command(path, ours.token.reveal().encode(), mode="0600", owner="root", group="root")
+
+
+def _unmade(on: Any, name: str) -> None:
+    raise HostError("the app is not there", where=f"assistant {name}", hint="difyfleet apply --role assistants")
 
 
 def make_key(on: Any, spec: HostSpec, key: str, app_id: str) -> None:

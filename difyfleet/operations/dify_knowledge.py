@@ -11,6 +11,7 @@ from difyfleet.content import console, knowledge, knowledge_sync
 from difyfleet.content import state as remembered
 from difyfleet.content.knowledge import There
 from difyfleet.content.state import KnownKnowledge
+from difyfleet.errors import HostError
 from difyfleet.operations.base import Change, call, operation
 from difyfleet.operations.dify_admin import known_after_apply
 from difyfleet.spec.content import shown_name
@@ -31,13 +32,14 @@ def knowledge_base(spec: HostSpec, key: str) -> Generator[Any, None, None]:
         return
     known = remembered.load(host).knowledge.get(key)
     now = knowledge.find(dify, known, wanted.name)
+    made = now is None
     if now is None:
         yield Change(f"knowledge base {wanted.name}: absent")
         yield call(make, spec, key)
         now = knowledge.find(dify, remembered.load(host).knowledge.get(key), wanted.name)
         assert now is not None  # made just now, or the call failed and nothing comes after it
     drift = knowledge.settings_drift(now, wanted)
-    for why in drift:
+    for why in drift if not made else ():  # of a new one the defaults that it was born with are no news
         yield Change(why)
     if drift:
         yield call(update, spec, key, now.id)
@@ -92,4 +94,4 @@ def _carry_out(on: Any, sync: knowledge_sync.Sync, plan: knowledge.DocumentPlan)
 
 
 def _unmade(on: Any, name: str) -> None:
-    raise AssertionError(f"knowledge base {name} was not made")
+    raise HostError("it is not there", where=f"knowledge base {name}", hint="difyfleet apply --role knowledge")
