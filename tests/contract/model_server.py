@@ -17,7 +17,7 @@ from typing import Any
 
 CHAT = ("smollm2:135m",)
 EMBEDDING = ("hash-embed:latest", "nomic-embed-text:latest")
-NUMBERS = 384  # of a vector
+NUMBERS = 1531  # of a vector
 ANSWER = "It is written in the books of the harbour."
 
 

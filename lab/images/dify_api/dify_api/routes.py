@@ -2,6 +2,7 @@
 
 from . import (
     app_routes,
+    chat_routes,
     dataset_routes,
     default_models,
     document_routes,
@@ -10,9 +11,12 @@ from . import (
     keys,
     providers,
     segments,
+    service_app,
+    service_datasets,
     setup,
 )
 
 ALL = (
     setup, providers, default_models, files, dataset_routes, document_routes, segments, hit_testing, app_routes, keys,
+    chat_routes, service_app, service_datasets,
 )  # fmt: skip
