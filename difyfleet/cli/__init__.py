@@ -16,6 +16,9 @@ _VERBS = {
     "apply": ("verbs", "Make the hosts as declared, then check them."),
     "verify": ("verbs", "Run every check against the hosts. Changes nothing."),
     "status": ("verbs", "One line per host and role: is it well?"),
+    "ask": ("content", "Ask an assistant; show its answer and the documents it cites."),
+    "pull": ("content", "Write what is inside a host's Dify as declarations."),
+    "dify": ("content", "Dify by hand: reset-password, unlock, export, import."),
     "models": ("models", "Ollama's models on the hosts: list, show, ps, stop, rm, pull."),
     "lab": ("lab", "Disposable openEuler look-alike hosts for trying and testing."),
 }

@@ -50,14 +50,14 @@ def settings_of(spec: HostSpec, key: str, datasets: Mapping[str, str]) -> Settin
         retrieval=Retrieval(
             top_k=assistant.top_k,
             score_threshold=assistant.score_threshold,
-            mixed=needs_reranking_switch(attached),
+            mixed=assistant.merge == "all" or (assistant.merge is None and needs_reranking_switch(attached)),
         ),
     )
 
 
-def icon_of(assistant: Assistant) -> Icon:
-    """Its icon as the client takes it."""
-    return Icon(assistant.icon, assistant.icon_background)
+def icon_of(assistant: Assistant) -> Icon | None:
+    """Its icon as the client takes it; None = as it is."""
+    return Icon(assistant.icon, assistant.icon_background) if assistant.icon else None
 
 
 def find(dify: Dify, known: KnownAssistant | None, name: str) -> App | None:
@@ -103,21 +103,24 @@ def drift(app: App, key: str, spec: HostSpec, wanted: Settings, names: Mapping[s
     pairs: dict[str, tuple[Any, Any]] = {
         "name": (app.name, name),
         "description": (app.description, assistant.description),
-        "icon": (app.icon, icon_of(assistant)),
+        "icon": (app.icon, icon_of(assistant) or app.icon),
     }
     for what, (was, want) in pairs.items():
         if was != want:
             about.append(_change(label, what, _icon(was), _icon(want)))
     config: tuple[Change, ...] = (Change(f"{label}: has no configuration"),)
     if app.config is not None:
-        config = tuple(_difference(label, each, names) for each in app.config.compare(wanted))
+        # how knowledge bases are chosen is no matter where there are none
+        idle = not wanted.datasets and not app.config.datasets
+        found = [each for each in app.config.compare(wanted) if not (idle and each.key == "retrieval_model")]
+        config = tuple(_difference(label, each, names) for each in found)
     site = _switch(label, "web page", app.enable_site, assistant.site)
     api = _switch(label, "service API", app.enable_api, assistant.api_key)
     return AppDrift(tuple(about), config, site, api)
 
 
-def _switch(label: str, what: str, was: bool, want: bool) -> tuple[Change, ...]:
-    return () if was == want else (Change(f"{label}: {what} {_on(was)}, wanted {_on(want)}"),)
+def _switch(label: str, what: str, was: bool, want: bool | None) -> tuple[Change, ...]:
+    return () if want is None or was == want else (Change(f"{label}: {what} {_on(was)}, wanted {_on(want)}"),)
 
 
 def _difference(label: str, difference: Difference, names: Mapping[str, str]) -> Change:

@@ -44,9 +44,11 @@ def embedding_of(spec: HostSpec, knowledge: Knowledge) -> str | None:
     return knowledge.embedding_model or default_of(spec.dify_models, EMBEDDING)
 
 
-def retrieval_of(spec: HostSpec, knowledge: Knowledge) -> RetrievalModel:
-    """Its search settings, whole: a partial object breaks every later search."""
+def retrieval_of(spec: HostSpec, knowledge: Knowledge) -> RetrievalModel | None:
+    """Its search settings, whole (a partial object breaks every later search); None = as they are."""
     search, method = knowledge.retrieval, knowledge.search_method
+    if search is None:
+        return None
     weights = None
     if method == HYBRID:  # without weights (or a rerank model) its hits have no score, and chats fail for want of one
         weights = {
@@ -74,18 +76,18 @@ def needs_reranking_switch(knowledge: Sequence[Knowledge]) -> bool:
     return len({each.indexing for each in knowledge}) > 1 or any(each.search_method == FULL_TEXT for each in knowledge)
 
 
-def settings_of(spec: HostSpec, key: str) -> DatasetSettings:
-    """The whole settings of a declared knowledge base."""
+def settings_of(spec: HostSpec, key: str, now: Dataset) -> DatasetSettings:
+    """The whole settings of a declared knowledge base; what is not declared is as it is now."""
     knowledge = spec.knowledge[key]
     model = embedding_of(spec, knowledge)
     return DatasetSettings(
         name=shown_name(key, knowledge),
         description=knowledge.description,
-        permission=knowledge.permission,
+        permission=knowledge.permission or now.permission,
         indexing_technique=knowledge.indexing,
         embedding_model=model,
         embedding_model_provider=PROVIDER if model else None,
-        retrieval=retrieval_of(spec, knowledge),
+        retrieval=retrieval_of(spec, knowledge) or now.retrieval,
     )
 
 

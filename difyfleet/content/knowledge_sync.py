@@ -13,7 +13,6 @@ from typing import Any
 from difyfleet.clients.dify import (
     Batch,
     Dataset,
-    DatasetSettings,
     Dify,
     Document,
     IndexingStatus,
@@ -39,23 +38,23 @@ from difyfleet.content.state import DifyState, KnownDocument, KnownKnowledge
 from difyfleet.errors import HostError
 from difyfleet.facts.dify_uploads import DifyUploads
 from difyfleet.progress import report
-from difyfleet.spec.content import ECONOMY
+from difyfleet.spec.content import ECONOMY, Knowledge
 
 BATCH = 20  # documents handed to the worker with one call
 STALL = 300.0  # seconds without any progress after which the worker counts as stopped
 MB = 1024 * 1024
 
 
-def create(dify: Dify, wanted: DatasetSettings) -> Dataset:
-    """The knowledge base, made empty and then given its settings. Found by name if a cut run had made it already.
+def create(dify: Dify, name: str, knowledge: Knowledge) -> Dataset:
+    """The knowledge base, made empty; its settings are the next step. Found by name if a cut run had made it already.
 
     Never datasets/init: it makes another one each time, under a name of its own, and a nameless one when it fails.
     """
-    found = dify.datasets.find(wanted.name)
+    found = dify.datasets.find(name)
     if found is None:
         # with `high_quality` the server would bind the workspace's default embedding model, which need not be the declared one
-        technique = ECONOMY if wanted.indexing_technique == ECONOMY else None
-        found = dify.datasets.create(wanted.name, wanted.description, technique)
+        technique = ECONOMY if knowledge.indexing == ECONOMY else None
+        found = dify.datasets.create(name, knowledge.description, technique)
     return found
 
 

@@ -34,6 +34,8 @@ def wanted(spec: HostSpec) -> list[OllamaModel]:
             base_url=spec.dify.ollama_url,
             context_size=model.window,
             max_tokens=model.max_tokens,
+            mode=model.mode,
+            vision=model.vision,
         )
         for model in spec.dify_models
     ]

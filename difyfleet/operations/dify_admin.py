@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Generator
 from typing import Any
 
@@ -12,6 +11,7 @@ from difyfleet.clients.dify import Dify, DifyError
 from difyfleet.clients.dify import errors as refused
 from difyfleet.content import console
 from difyfleet.content.console import ADMIN_PASSWORD
+from difyfleet.content.rescue import strong
 from difyfleet.content.state import remove_file
 from difyfleet.errors import HostError
 from difyfleet.facts.dify_state import REFUSED_PATH
@@ -19,24 +19,14 @@ from difyfleet.facts.secrets import SECRETS_DIR, HostSecrets
 from difyfleet.operations.base import Change, call, operation, shell
 from difyfleet.operations.dify_settings import SECRETS
 from difyfleet.operations.files import put_command
-from difyfleet.secrets import Secret, generate
+from difyfleet.secrets import Secret
 from difyfleet.spec.models import HostSpec
-
-_RULE = re.compile(r"(?=.*[a-zA-Z])(?=.*\d).{8,}")  # Dify's libs/password.py
 
 
 def known_after_apply(what: str) -> Generator[Any, None, None]:
     """What a plan says about the inside of a Dify that is not there yet."""
     yield Change(f"{what}: known after apply (Dify has no admin yet, or is not up)")
     yield shell("true")
-
-
-def strong() -> Secret:
-    """A generated password that satisfies Dify's rule. (48 hex digits without a letter or a digit are unlikely, not impossible.)"""
-    while True:
-        value = generate()
-        if _RULE.fullmatch(value.reveal()):
-            return value
 
 
 @operation

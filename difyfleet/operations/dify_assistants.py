@@ -7,7 +7,7 @@ from typing import Any
 
 from pyinfra import host, state
 
-from difyfleet.clients.dify import Dify, ModelConfig, Settings
+from difyfleet.clients.dify import Dify, Icon, ModelConfig, Settings
 from difyfleet.content import assistants, console, knowledge
 from difyfleet.content import state as remembered
 from difyfleet.content.state import DifyState, KnownAssistant
@@ -69,9 +69,9 @@ def assistant(spec: HostSpec, key: str) -> Generator[Any, None, None]:
     if drift.config:
         yield call(set_config, spec, app.id, wanted)
     if drift.site:
-        yield call(set_site, spec, app.id, section.site)
+        yield call(set_site, spec, app.id, bool(section.site))
     if drift.api:
-        yield call(set_api, spec, app.id, section.api_key)
+        yield call(set_api, spec, app.id, bool(section.api_key))
 
 
 def _attached(config: ModelConfig | None) -> bool:
@@ -95,7 +95,8 @@ def set_about(on: Any, spec: HostSpec, key: str, app_id: str) -> None:
     """Name, description and icon."""
     section = spec.assistants[key]
     dify = console.signed_in(on, spec)
-    dify.apps.update(app_id, shown_name(key, section), section.description, assistants.icon_of(section))
+    icon = assistants.icon_of(section) or dify.apps.get(app_id).icon or Icon()
+    dify.apps.update(app_id, shown_name(key, section), section.description, icon)
 
 
 def set_config(on: Any, spec: HostSpec, app_id: str, wanted: Settings) -> None:

@@ -25,20 +25,19 @@ def knowledge_base(spec: HostSpec, key: str) -> Generator[Any, None, None]:
     Raises:
         HostError: two of its name; or technique or embedding model would change under documents.
     """
-    wanted = knowledge.settings_of(spec, key)
+    name = shown_name(key, spec.knowledge[key])
     dify = console.reader(host, spec, executing=state.is_executing)
     if dify is None:
-        yield from known_after_apply(f"knowledge base {wanted.name}")
+        yield from known_after_apply(f"knowledge base {name}")
         return
-    known = remembered.load(host).knowledge.get(key)
-    now = knowledge.find(dify, known, wanted.name)
+    now = knowledge.find(dify, remembered.load(host).knowledge.get(key), name)
     made = now is None
     if now is None:
-        yield Change(f"knowledge base {wanted.name}: absent")
+        yield Change(f"knowledge base {name}: absent")
         yield call(make, spec, key)
-        now = knowledge.find(dify, remembered.load(host).knowledge.get(key), wanted.name)
+        now = knowledge.find(dify, remembered.load(host).knowledge.get(key), name)
         assert now is not None  # made just now, or the call failed and nothing comes after it
-    drift = knowledge.settings_drift(now, wanted)
+    drift = knowledge.settings_drift(now, knowledge.settings_of(spec, key, now))
     for why in drift if not made else ():  # of a new one the defaults that it was born with are no news
         yield Change(why)
     if drift:
@@ -47,7 +46,8 @@ def knowledge_base(spec: HostSpec, key: str) -> Generator[Any, None, None]:
 
 def make(on: Any, spec: HostSpec, key: str) -> None:
     """Make it, or find that a cut run has made it, and remember its id."""
-    made = knowledge_sync.create(console.signed_in(on, spec), knowledge.settings_of(spec, key))
+    section = spec.knowledge[key]
+    made = knowledge_sync.create(console.signed_in(on, spec), shown_name(key, section), section)
     kept = remembered.load(on)
     if knowledge_sync.known_of(kept, key, made) is None:
         kept.knowledge[key] = KnownKnowledge(made.id)
@@ -56,7 +56,8 @@ def make(on: Any, spec: HostSpec, key: str) -> None:
 
 def update(on: Any, spec: HostSpec, key: str, dataset_id: str) -> None:
     """Give it all of its settings."""
-    console.signed_in(on, spec).datasets.update(dataset_id, knowledge.settings_of(spec, key))
+    datasets = console.signed_in(on, spec).datasets
+    datasets.update(dataset_id, knowledge.settings_of(spec, key, datasets.get(dataset_id)))
 
 
 @operation

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -49,6 +48,8 @@ class DifyModel(Section):
         description="Tokens. For an embedding model its real window (longer segments are cut to it). Default: 4096, embedding 2048.",
     )
     max_tokens: Annotated[int, Field(ge=1)] = Field(4096, description="Longest answer in tokens; llm only.")
+    mode: Literal["chat", "completion"] = Field("chat", description="How Ollama is asked; llm only.")
+    vision: bool = Field(False, description="Whether images may be sent; llm only.")
     default: bool = Field(
         False,
         description="Make it the workspace's default of its type. With none marked: the first of a type.",
@@ -120,9 +121,11 @@ class Knowledge(Section):
     segmentation: Literal["automatic"] | Segmentation = Field(
         "automatic", description="automatic: cut at line ends, 500 tokens, overlap 50."
     )
-    retrieval: Search = Field(default_factory=Search, description="How it is searched.")
-    permission: Literal["only_me", "all_team_members"] = Field(
-        "all_team_members", description="Who may see it in Dify."
+    retrieval: Search | None = Field(
+        default_factory=Search, description="How it is searched. null: as it is in Dify (with a rerank model, say)."
+    )
+    permission: Literal["only_me", "all_team_members"] | None = Field(
+        None, description="Who may see it in Dify. Default: as it is; a new one belongs to the admin alone."
     )
 
     @property
@@ -135,7 +138,8 @@ class Knowledge(Section):
     @property
     def search_method(self) -> str:
         """The method with its default."""
-        return self.retrieval.method or (KEYWORD if self.indexing == ECONOMY else SEMANTIC)
+        declared = self.retrieval.method if self.retrieval else None
+        return declared or (KEYWORD if self.indexing == ECONOMY else SEMANTIC)
 
 
 class Parameters(Section):
@@ -151,10 +155,10 @@ class Parameters(Section):
     max_tokens: Annotated[int, Field(ge=1)] | None = Field(
         None, description="Longest answer (Ollama's num_predict)."
     )
-    context: Annotated[int, Field(ge=128)] | None = Field(
+    context: Annotated[int, Field(ge=0)] | None = Field(
         None,
-        description="Tokens of question, documents and answer together (Ollama's num_ctx). Default: 4096 with a knowledge base, since "
-        "Ollama's own 2048 cuts the documents off in silence.",
+        description="Tokens of question, documents and answer together (Ollama's num_ctx); 0 = Ollama's own. Default: 4096 with a "
+        "knowledge base, since Ollama's own 2048 cuts the documents off in silence.",
     )
     repeat_penalty: Annotated[float, Field(ge=-2, le=2)] | None = Field(
         None, description="Above 1: fewer repetitions."
@@ -172,13 +176,13 @@ class Parameters(Section):
         Args:
             documents: whether a knowledge base is attached.
         """
-        context = self.context or (4096 if documents else None)
+        context = self.context if self.context is not None else (4096 if documents else None)
         named = {
             "temperature": self.temperature,
             "top_p": self.top_p,
             "top_k": self.top_k,
             "num_predict": self.max_tokens,
-            "num_ctx": context,
+            "num_ctx": context or None,
             "repeat_penalty": self.repeat_penalty,
             "seed": self.seed,
             "stop": self.stop or None,
@@ -218,13 +222,15 @@ class Golden(Section):
 class Assistant(Section):
     """A chat assistant: an app in Dify, its knowledge bases, its API key, and the questions that prove it."""
 
-    name: Annotated[str, Field(min_length=1, max_length=40)] | None = Field(
+    name: Annotated[str, Field(min_length=1, max_length=255)] | None = Field(
         None, description="Name in Dify. Default: the key."
     )
-    description: Annotated[str, Field(max_length=400)] = Field("", description="Shown in Dify.")
-    icon: Annotated[str, Field(min_length=1, max_length=8)] = Field("🤖", description="An emoji.")
-    icon_background: Annotated[str, Field(pattern=r"^#[0-9A-Fa-f]{6}$")] = Field(
-        "#FFEAD5", description="Colour behind the icon."
+    description: str = Field("", description="Shown in Dify.")
+    icon: Annotated[str, Field(min_length=1, max_length=8)] | None = Field(
+        None, description="An emoji. Default: as it is; a new one has 🤖."
+    )
+    icon_background: Annotated[str, Field(pattern=r"^#[0-9A-Fa-f]{3,6}$")] = Field(
+        "#FFEAD5", description="Colour behind the icon; counts where icon is given."
     )
     prompt: str | None = Field(None, description="What the model is told before every question.")
     prompt_file: Path | None = Field(
@@ -238,8 +244,14 @@ class Assistant(Section):
         False, description="Offer three more after each answer; costs one more call of the model."
     )
     knowledge: list[Key] = Field(default_factory=list, description="Keys of knowledge bases to answer from.")
-    top_k: Annotated[int, Field(ge=1, le=10)] = Field(4, description="Segments given to the model, at most.")
+    top_k: Annotated[int, Field(ge=1, le=50)] = Field(4, description="Segments given to the model, at most.")
     score_threshold: Score | None = Field(None, description="Segments below are left out.")
+    merge: Literal["by_score", "all"] | None = Field(
+        None,
+        description="How findings of its knowledge bases are merged. by_score: the best top_k. all: every segment found (then top_k and "
+        "score_threshold do not count). Default: by_score, and all where scores cannot be compared (economy beside high_quality, "
+        "full_text_search).",
+    )
     citations: bool = Field(True, description="Name the documents that an answer rests on.")
     api_key: bool = Field(
         True,
@@ -298,8 +310,3 @@ def default_of(models: tuple[DifyModel, ...], kind: str) -> str | None:
 def plain(text: str) -> str:
     """A text as golden questions compare it: no blanks, no letter case, full-width forms as ordinary ones."""
     return "".join(unicodedata.normalize("NFKC", text).casefold().split())
-
-
-def techniques(knowledge: Mapping[str, Knowledge], keys: list[str]) -> set[str]:
-    """Indexing techniques of the named knowledge bases."""
-    return {knowledge[key].indexing for key in keys}

@@ -124,7 +124,7 @@ def _knowledge(
             problems.error(*where(key, "embedding_model"), text)
     elif knowledge.embedding_model is not None:
         problems.error(*where(key, "embedding_model"), "indexing: economy has no embedding model")
-    method = knowledge.retrieval.method
+    method = knowledge.retrieval.method if knowledge.retrieval else None
     if knowledge.indexing == ECONOMY and method not in (None, KEYWORD):
         problems.error(
             *where(key, "retrieval", "method"), f"indexing: economy can only be searched by {KEYWORD}"
@@ -224,5 +224,5 @@ def _assistant(
                     problems.error(
                         *at, f"cites {name!r}, which is no document here{did_you_mean(name, names)}"
                     )
-        if not assistant.api_key:
+        if assistant.api_key is not True:
             problems.error(*at, "golden questions are asked through the service API, so api_key must be true")

@@ -1,0 +1,183 @@
+"""pull, ask, and the group dify: what is inside Dify, by hand."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from difyfleet.cli.verbs import _console, _inventory, _json, _limit, _selected
+from difyfleet.exits import Exit
+
+T = TypeVar("T")
+
+
+def _run(
+    verb: str,
+    inventory: Path,
+    limit: str | None,
+    as_json: bool,
+    function: Callable[[Any, Any], T],
+    show: Callable[[str, T], None],
+    plain: Callable[[T], Any] = lambda value: value,
+    *,
+    one: bool = False,
+) -> int:
+    """Ask every host (or the only one), print the answers, and tell whether all of them answered."""
+    from difyfleet.cli.watch import watching
+    from difyfleet.fleet.content_verbs import on_each
+    from difyfleet.secrets import mask
+
+    console = _console()
+    _, hosts = _selected(inventory, limit, console)
+    if one and len(hosts) != 1:
+        names = ", ".join(spec.name for spec in hosts)
+        raise click.UsageError(f"{verb} works on one host; name it with --limit (here: {names})")
+    with watching(console, quiet=as_json):
+        outcomes = on_each(hosts, function)
+    if as_json:
+        answers = [
+            {"name": each.host, "result": None if each.value is None else plain(each.value), "error": each.error}
+            for each in outcomes
+        ]
+        json.dump({"version": 1, "verb": verb, "hosts": answers}, sys.stdout, ensure_ascii=False)
+        sys.stdout.write("\n")
+    else:
+        for each in outcomes:
+            if each.error:
+                console.print(f"error {each.host}: {mask(each.error)}", highlight=False, markup=False, soft_wrap=True)
+            elif each.value is not None:
+                show(each.host, each.value)
+    return Exit.ERROR if any(each.error for each in outcomes) else Exit.OK
+
+
+@click.command()
+@_inventory
+@_limit
+@click.option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file instead of standard output.")
+@click.option(
+    "--documents",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Fetch the documents' originals into this folder and declare them too.",
+)
+def pull(inventory: Path, limit: str | None, output: Path | None, documents: Path | None) -> int:
+    """Write what is inside a host's Dify (models, knowledge bases, assistants) as declarations. Changes nothing."""
+    from difyfleet.fleet import content_verbs
+
+    named = os.path.relpath(documents, inventory.resolve().parent) if documents else None
+
+    def show(host: str, text: str) -> None:
+        if output is None:
+            click.echo(text, nl=False)
+        else:
+            output.write_text(text, encoding="utf-8")
+            click.echo(f"{host}: {output}", err=True)
+
+    return _run(
+        "pull", inventory, limit, False, lambda on, spec: content_verbs.pulled(on, spec, documents, named), show, one=True
+    )
+
+
+@click.command()
+@_inventory
+@click.argument("assistant", metavar="[HOST/]ASSISTANT")
+@click.argument("question")
+@_json
+def ask(inventory: Path, assistant: str, question: str, as_json: bool) -> int:
+    """Ask an assistant and show its answer and the documents it cites.
+
+    ASSISTANT is its key in the inventory, or its name in Dify. HOST/ is needed where the inventory has several hosts.
+    """
+    from difyfleet.fleet import content_verbs
+
+    host, slash, key = assistant.partition("/")
+    limit, key = (host, key) if slash else (None, assistant)
+    return _run(
+        "ask",
+        inventory,
+        limit,
+        as_json,
+        lambda on, spec: content_verbs.ask(on, spec, key, question),
+        lambda _, answer: click.echo(content_verbs.show(answer)),
+        lambda answer: answer.to_json(),
+        one=True,
+    )
+
+
+@click.group()
+def dify() -> None:
+    """Dify by hand: reset-password, unlock, export, import."""
+
+
+@dify.command("reset-password")
+@_inventory
+@_limit
+@_json
+def reset_password(inventory: Path, limit: str | None, as_json: bool) -> int:
+    """Make the admin's password the one that the inventory gives (or the host keeps), clear the login lock, and log in."""
+    from difyfleet.fleet import content_verbs
+
+    return _run("dify reset-password", inventory, limit, as_json, content_verbs.reset_password, _said)
+
+
+@dify.command()
+@_inventory
+@_limit
+@_json
+def unlock(inventory: Path, limit: str | None, as_json: bool) -> int:
+    """Clear the login lock that Dify sets after too many wrong passwords (it lasts 24 hours)."""
+    from difyfleet.fleet import content_verbs
+
+    return _run("dify unlock", inventory, limit, as_json, content_verbs.unlock, _said)
+
+
+@dify.command("export")
+@_inventory
+@click.argument("app")
+@_limit
+@click.option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file instead of standard output.")
+def export_app(inventory: Path, app: str, limit: str | None, output: Path | None) -> int:
+    """Write an app (by key or exact name) as Dify's DSL, a YAML text. Any kind of app, without secrets."""
+    from difyfleet.fleet import content_verbs
+
+    def show(host: str, text: str) -> None:
+        if output is None:
+            click.echo(text, nl=False)
+        else:
+            output.write_text(text, encoding="utf-8")
+            click.echo(f"{host}: {output}", err=True)
+
+    return _run("dify export", inventory, limit, False, lambda on, spec: content_verbs.export(on, spec, app), show, one=True)
+
+
+@dify.command("import")
+@_inventory
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@_limit
+@click.option("--name", help="Name of the new app. Default: the one in the file.")
+@_json
+def import_app(inventory: Path, file: Path, limit: str | None, name: str | None, as_json: bool) -> int:
+    """Make a new app from Dify's DSL. Refused where an app of the name is there."""
+    from dataclasses import asdict
+
+    from difyfleet.fleet import content_verbs
+
+    text = file.read_text(encoding="utf-8")
+
+    def show(host: str, made: Any) -> None:
+        click.echo(f"{host}: {made.name} ({made.id})")
+        if made.missing:
+            click.echo(f"{host}: it names knowledge bases that are not here: {', '.join(made.missing)}", err=True)
+
+    return _run(
+        "dify import", inventory, limit, as_json, lambda on, spec: content_verbs.import_app(on, spec, text, name), show, asdict
+    )
+
+
+def _said(host: str, text: str) -> None:
+    click.echo(f"{host}: {text}")
