@@ -47,7 +47,7 @@ def checks(spec: HostSpec) -> Iterator[Check]:
 
 def _checks(spec: HostSpec, key: str, dify: Dify, dataset: Dataset) -> Iterator[Check]:
     title, section = f"knowledge base {key}", spec.knowledge[key]
-    drift = knowledge.settings_drift(dataset, knowledge.settings_of(spec, key))
+    drift = knowledge.settings_drift(dataset, knowledge.settings_of(spec, key, dataset))
     how = f"{dataset.indexing_technique}, {dataset.embedding_model or 'no embedding model'}, {dataset.retrieval.search_method}"
     yield Check(f"{title}: as declared", not drift, "; ".join(drift) or how, _AGAIN)
     documents = dify.documents.all(dataset.id)
