@@ -40,6 +40,23 @@ _COMPLETION = {
 }
 
 
+class _Dumper(yaml.SafeDumper):
+    """Texts of several lines as a person would write them."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, False)
+
+    def text(self, value: str) -> yaml.ScalarNode:
+        """A prompt as a block, a separator in quotes."""
+        style = None
+        if "\n" in value:
+            style = "|" if value.strip() and not re.search(r"[ \t]\n|\t", value) else '"'
+        return self.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+_Dumper.add_representer(str, _Dumper.text)
+
+
 @dataclass
 class Pulled:
     """Sections of an inventory, and what could not be said in them.
@@ -61,8 +78,12 @@ class Pulled:
         if self.ollama_url:
             dify = {"ollama_url": self.ollama_url, **dify}
         sections = {"dify": dify, "knowledge": self.knowledge, "assistants": self.assistants}
-        text = yaml.safe_dump(
-            {name: value for name, value in sections.items() if value}, allow_unicode=True, sort_keys=False, width=120
+        text = yaml.dump(
+            {name: value for name, value in sections.items() if value},
+            Dumper=_Dumper,
+            allow_unicode=True,
+            sort_keys=False,
+            width=120,
         )
         head = [f"# What is in Dify on {host}, as difyfleet pull found it. Put it into the host's entry or at the top level."]
         return "\n".join([*head, *(f"# {note}" for note in self.notes), text])

@@ -253,11 +253,12 @@ class Assistant(Section):
         "full_text_search).",
     )
     citations: bool = Field(True, description="Name the documents that an answer rests on.")
-    api_key: bool = Field(
+    api_key: bool | None = Field(
         True,
-        description="Service API on, and a key for it, kept on the host as /etc/difyfleet/secrets/dify_app_key_KEY.",
+        description="true: service API on, and a key for it, kept on the host as /etc/difyfleet/secrets/dify_app_key_KEY. false: service "
+        "API off. null: neither is looked at.",
     )
-    site: bool = Field(True, description="The assistant's own web page on.")
+    site: bool | None = Field(True, description="The assistant's own web page on or off; null: as it is.")
     golden: list[Golden] = Field(default_factory=list, description="Questions that verify asks.")
     refusal_phrases: Annotated[list[str], Field(min_length=1)] = Field(
         default_factory=lambda: list(REFUSALS),

@@ -206,6 +206,11 @@ def _assistant(
             text = f"there is no knowledge base {name!r}{did_you_mean(name, spec.knowledge)}"
             problems.error(*where(key, "knowledge", index), text)
     documents = [spec.knowledge[name] for name in known]
+    if assistant.merge == "by_score" and len({each.indexing for each in documents}) > 1:
+        problems.error(
+            *where(key, "merge"),
+            "economy and high_quality knowledge bases have no scores that can be compared; Dify refuses such an assistant",
+        )
     managed = all(each.documents is not None for each in documents)
     names = {document.name for each in documents for document in documents_of(each).documents}
     for index, golden in enumerate(assistant.golden):
