@@ -261,6 +261,26 @@ def parse_container(line: str, status: Mapping[str, str]) -> Container:
     )
 
 
+class LastHealthAnswer(FactBase[str]):
+    """What the newest health check of a container printed.
+
+    Args:
+        container: ID or name.
+    """
+
+    def command(self, container: str) -> str:
+        template = "{{with .State.Health}}{{range .Log}}{{json .Output}}{{println}}{{end}}{{end}}"
+        return f"docker inspect --format {shlex.quote(template)} {shlex.quote(container)} 2>/dev/null | grep . | tail -n 1; true"
+
+    @staticmethod
+    def default() -> str:
+        return ""
+
+    def process(self, output: Iterable[str]) -> str:
+        lines = [line for line in output if line.strip()]
+        return str(json.loads(lines[-1])) if lines else ""
+
+
 class ContainerLog(FactBase[list[str]]):
     """The last lines a container wrote.
 

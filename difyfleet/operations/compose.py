@@ -23,6 +23,7 @@ from difyfleet.facts.compose import (
     ComposeState,
     Container,
     ContainerLog,
+    LastHealthAnswer,
 )
 from difyfleet.operations.base import Change, call, operation
 from difyfleet.operations.compose_project import (
@@ -54,6 +55,7 @@ __all__ = [
 _LOOP = 3  # restarts while we wait that mean "in a loop", not "a hiccup at start"
 _UP_TIMEOUT = 300  # seconds `up -d` may take: images are local and it waits for nothing
 _POLL = 1.0  # seconds between two looks
+RESTART_PATIENCE = 20.0  # seconds a service may say words of `restart_when` before it is restarted, once
 _QUIET = 4.0  # seconds a service without a health check must run before it counts as up
 
 
@@ -183,6 +185,7 @@ def wait_settled(
     before = restarts or {}
     sick: dict[str, int] = {}
     quiet: dict[tuple[str, int], float] = {}
+    ailing: dict[str, float] = {}
     while True:
         state: ComposeState = on.get_fact(ComposeProject, **project.fact_arguments())
         waiting: dict[str, Container] = {}
@@ -197,6 +200,9 @@ def wait_settled(
                 or container.status in ("exited", "dead")
             ):
                 raise failure(on, project, container)
+            if _wants_restart(on, project, container, ailing):
+                run(on, f"docker restart {container.id}")
+                sick[service] = 0
             since = quiet.setdefault((container.id, container.restarts), time.monotonic())
             if not container.settled or (not container.health and time.monotonic() - since < _QUIET):
                 waiting[service] = container
@@ -209,6 +215,25 @@ def wait_settled(
         )
         report(on.name, f"{project.name}: waiting for {words}")
         time.sleep(_POLL)
+
+
+def _wants_restart(on: Any, project: Project, container: Container, ailing: dict[str, float]) -> bool:
+    """Whether a service has said long enough what only a restart mends. True once per container.
+
+    Args:
+        ailing: container ID -> when the words were first seen; kept by the caller, infinite once it was restarted.
+    """
+    words = project.restart_when.get(container.service)
+    if words is None or container.status != "running" or container.health == "healthy":
+        return False
+    if words not in on.get_fact(LastHealthAnswer, container=container.id):
+        return False
+    since = ailing.setdefault(container.id, time.monotonic())
+    if time.monotonic() - since < RESTART_PATIENCE:
+        return False
+    ailing[container.id] = float("inf")
+    report(on.name, f"{project.name}: {container.service} is restarted once ({words})")
+    return True
 
 
 def failure(on: Any, project: Project, container: Container, suffix: str = "") -> HostError:

@@ -34,6 +34,7 @@ class Project:
         env: content of .env; None = the project has none.
         mounted: service -> path inside the container -> content of a bind-mounted configuration file.
         stages: services started together; a stage begins when the one before it is healthy. Empty = one stage.
+        restart_when: service -> words in its health check's answer that a restart mends; tried once, after RESTART_PATIENCE seconds of them.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Project:
     env: str | None = field(default=None, repr=False)
     mounted: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
     stages: tuple[tuple[str, ...], ...] = ()
+    restart_when: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def services(self) -> dict[str, dict[str, Any]]:

@@ -24,6 +24,8 @@ from difyfleet.spec.secret_values import value_of
 
 PROJECT = "dify"
 SERVICES = ("api", "worker", "web", "db", "redis", "sandbox", "ssrf_proxy", "weaviate", "nginx")
+# 0.11.2 swallows a migration that failed (database late, lock held) and serves a database without tables until it is started again
+RESTART_WHEN = {"api": "HTTP Error 500"}
 STAGES = (("db", "redis", "weaviate", "sandbox", "ssrf_proxy"), ("api",), ("worker", "web", "nginx"))
 
 # Folder below DIRECTORY/volumes -> mode, and whether root must own it (the images of db and redis give theirs away).
@@ -199,7 +201,9 @@ def project(dify: Dify, docker: Docker, made: Settings) -> compose.Project:
         start_interval=int(docker.version.split(".")[0]) >= _START_INTERVAL_SINCE,
     )
     env = env_text(made)
-    return compose.Project(PROJECT, dify.directory, compose.stamped(text, env, mounted), env, mounted, STAGES)
+    return compose.Project(
+        PROJECT, dify.directory, compose.stamped(text, env, mounted), env, mounted, STAGES, RESTART_WHEN
+    )
 
 
 def planned(spec: HostSpec) -> compose.Project | None:

@@ -39,7 +39,9 @@ def password(spec: HostSpec) -> Generator[Any, None, None]:
     if console.admin_password(host, spec) is not None:
         kept = host.get_fact(HostSecrets).get(ADMIN_PASSWORD)
         if kept is not None and (kept.mode, kept.owner) != ("0600", "root:root"):
-            yield Change(f"{SECRETS_DIR}/{ADMIN_PASSWORD}: mode {kept.mode} {kept.owner}, wanted 0600 root:root")
+            yield Change(
+                f"{SECRETS_DIR}/{ADMIN_PASSWORD}: mode {kept.mode} {kept.owner}, wanted 0600 root:root"
+            )
             yield _write(kept.value)
         return
     if console.set_up(host, spec, wait=console.START if state.is_executing else 0.0):

@@ -55,12 +55,20 @@ def assistant(spec: HostSpec, key: str) -> Generator[Any, None, None]:
     if missing:
         if state.is_executing:
             raise HostError(
-                f"its knowledge bases are not there: {', '.join(missing)}", where=f"assistant {name}", hint="difyfleet apply --role knowledge"
+                f"its knowledge bases are not there: {', '.join(missing)}",
+                where=f"assistant {name}",
+                hint="difyfleet apply --role knowledge",
             )
-        yield from known_after_apply(f"assistant {name}: configuration, since {', '.join(missing)} is not there yet;")
+        yield from known_after_apply(
+            f"assistant {name}: configuration, since {', '.join(missing)} is not there yet;"
+        )
         return
     wanted = assistants.settings_of(spec, key, datasets)
-    names = {dataset.id: dataset.name for dataset in dify.datasets.all()} if section.knowledge or _attached(app.config) else {}
+    names = (
+        {dataset.id: dataset.name for dataset in dify.datasets.all()}
+        if section.knowledge or _attached(app.config)
+        else {}
+    )
     drift = assistants.drift(app, key, spec, wanted, names)
     if not made:  # of a new one the defaults that it was born with are no news
         yield from drift.changes
@@ -104,7 +112,11 @@ def set_config(on: Any, spec: HostSpec, app_id: str, wanted: Settings) -> None:
     dify = console.signed_in(on, spec)
     now = dify.apps.get(app_id).config
     if now is None:
-        raise HostError("an app of this kind has no configuration to set", where=f"app {app_id}", hint="is it a chat assistant?")
+        raise HostError(
+            "an app of this kind has no configuration to set",
+            where=f"app {app_id}",
+            hint="is it a chat assistant?",
+        )
     dify.apps.set_config(app_id, now.change(wanted))
 
 
@@ -155,7 +167,9 @@ def api_key(spec: HostSpec, key: str) -> Generator[Any, None, None]:
 
 
 def _unmade(on: Any, name: str) -> None:
-    raise HostError("the app is not there", where=f"assistant {name}", hint="difyfleet apply --role assistants")
+    raise HostError(
+        "the app is not there", where=f"assistant {name}", hint="difyfleet apply --role assistants"
+    )
 
 
 def make_key(on: Any, spec: HostSpec, key: str, app_id: str) -> None:

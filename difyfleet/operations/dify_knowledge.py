@@ -95,4 +95,6 @@ def _carry_out(on: Any, sync: knowledge_sync.Sync, plan: knowledge.DocumentPlan)
 
 
 def _unmade(on: Any, name: str) -> None:
-    raise HostError("it is not there", where=f"knowledge base {name}", hint="difyfleet apply --role knowledge")
+    raise HostError(
+        "it is not there", where=f"knowledge base {name}", hint="difyfleet apply --role knowledge"
+    )

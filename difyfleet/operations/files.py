@@ -19,7 +19,16 @@ from difyfleet.facts.files import FileState, PathState
 from difyfleet.operations.base import Change, operation, shell
 
 
-def put_command(path: str, content: bytes, *, mode: str, owner: str, group: str, validate: str | None = None, after: str | None = None) -> Any:
+def put_command(
+    path: str,
+    content: bytes,
+    *,
+    mode: str,
+    owner: str,
+    group: str,
+    validate: str | None = None,
+    after: str | None = None,
+) -> Any:
     """The one command that writes a file atomically.
 
     Args:
@@ -72,11 +81,17 @@ def put(
     wanted = content.encode() if isinstance(content, str) else content
     state = host.get_fact(PathState, path=path)
     if state is not None and state.kind != "file":
-        raise HostError(f"{path} is a {state.kind}, a file must go there", hint=f"look at it and move it away: ls -ld {path}")
+        raise HostError(
+            f"{path} is a {state.kind}, a file must go there",
+            hint=f"look at it and move it away: ls -ld {path}",
+        )
     if state is None or state.sha256 != hashlib.sha256(wanted).hexdigest():
         text = None if state is None else (state.text if state.text is not None else "")
         shown = wanted.decode("utf-8", "replace")
-        yield Change(f"{path}: {'absent' if state is None else 'content differs'}", unified(text, shown, path, opaque=opaque))
+        yield Change(
+            f"{path}: {'absent' if state is None else 'content differs'}",
+            unified(text, shown, path, opaque=opaque),
+        )
         yield put_command(path, wanted, mode=mode, owner=owner, group=group, validate=validate)
         return
     differing = attribute_changes(path, state, mode=mode, owner=owner, group=group)
@@ -88,16 +103,23 @@ def put(
 
 
 @operation
-def directory(path: str, mode: str = "0755", owner: str = "root", group: str = "root") -> Generator[Any, None, None]:
+def directory(
+    path: str, mode: str = "0755", owner: str = "root", group: str = "root"
+) -> Generator[Any, None, None]:
     """A directory with this owner and mode; its content is left alone. Missing parents are made 0755 root."""
     state = host.get_fact(PathState, path=path)
     quoted = shlex.quote(path)
     if state is None:
         yield Change(f"{path}: absent")
-        yield shell(f"(umask 022; mkdir -p {quoted}) && chown {owner}:{group} {quoted} && chmod {mode} {quoted}")
+        yield shell(
+            f"(umask 022; mkdir -p {quoted}) && chown {owner}:{group} {quoted} && chmod {mode} {quoted}"
+        )
         return
     if state.kind != "directory":
-        raise HostError(f"{path} is a {state.kind}, a directory must be there", hint=f"look at it and move it away: ls -ld {path}")
+        raise HostError(
+            f"{path} is a {state.kind}, a directory must be there",
+            hint=f"look at it and move it away: ls -ld {path}",
+        )
     differing = attribute_changes(path, state, mode=mode, owner=owner, group=group)
     for why in differing:
         yield Change(why)

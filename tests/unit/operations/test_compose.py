@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from difyfleet.errors import HostError
-from difyfleet.facts.compose import ComposeProject, ComposeState, Container, ContainerLog
+from difyfleet.facts.compose import ComposeProject, ComposeState, Container, ContainerLog, LastHealthAnswer
 from difyfleet.operations import compose
 from difyfleet.operations.compose import Project
 from tests.unit.fakehost import fact, fake_host, run_steps
@@ -258,10 +258,13 @@ class LiveHost:
         self.commands: list[str] = []
         self.refuse = refuse
         self.data = {"_sudo": True}
+        self.health_says = "urllib.error.HTTPError: HTTP Error 500: INTERNAL SERVER ERROR"
 
     def get_fact(self, cls: type, **_: Any) -> Any:
         if cls is ContainerLog:
             return ["ValidationError: UPLOAD_FILE_SIZE_LIMIT"]
+        if cls is LastHealthAnswer:
+            return self.health_says
         return self.states.pop(0) if len(self.states) > 1 else self.states[0]
 
     def run_shell_command(self, command: Any, **arguments: Any) -> tuple[bool, Any]:
@@ -389,6 +392,31 @@ def test_foreign_surplus_and_paused_are_dealt_with_first() -> None:
         "docker unpause id-db",
     ]
     assert "rm --stop --force db" in live.commands[3]
+
+
+def test_words_that_a_restart_mends_get_one_restart() -> None:
+    of = dataclasses.replace(project(), restart_when={"db": "HTTP Error 500"})
+    begin = state(of, container(of, "db", status="exited"), container(of, "api"))
+    starting = state(of, container(of, "db", health="starting"), container(of, "api"))
+    live = bring_up(of, begin, *[starting] * 40, state(of))
+    assert [command for command in live.commands if command.startswith("docker restart")] == [
+        "docker restart id-db"
+    ]
+    assert fails(of, begin, starting, timeout=60).count("db is starting after 60 s") == 1
+
+
+def test_other_words_get_no_restart() -> None:
+    of = dataclasses.replace(project(), restart_when={"db": "no such words"})
+    begin = state(of, container(of, "db", status="exited"), container(of, "api"))
+    starting = state(of, container(of, "db", health="starting"), container(of, "api"))
+    live = bring_up(of, begin, *[starting] * 40, state(of))
+    assert not any("docker restart" in command for command in live.commands)
+
+
+def test_the_last_health_answer_is_read() -> None:
+    lines = ['"fine\\n"', '"urllib.error.HTTPError: HTTP Error 500\\n"', ""]
+    assert LastHealthAnswer().process(lines) == "urllib.error.HTTPError: HTTP Error 500\n"
+    assert LastHealthAnswer().process([]) == ""
 
 
 def test_settled_state_waits_for_what_is_starting_and_gives_up_quietly() -> None:
