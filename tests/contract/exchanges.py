@@ -23,6 +23,10 @@ _PLACEHOLDER = re.compile(r"<([A-Z_0-9]+)>")
 # what differs from one installation to the next: ids, batches, codes of web apps
 IDENTITY = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\b20\d{18}\b")
 
+_CLASS = re.compile(
+    r"[0-9a-f]{8}(?:_[0-9a-f]{4}){3}_[0-9a-f]{12}"
+)  # an id in the name of a vector store's class
+
 
 @dataclass
 class Answer:
@@ -62,9 +66,10 @@ def filled(value: Any, known: dict[str, str]) -> Any:
         return [filled(item, known) for item in value]
     if not isinstance(value, str):
         return value
-    for text in [name for name in known if name.startswith("http://")]:
+    for text in [name for name in known if name.startswith(("http://", "host="))]:
         value = value.replace(text, known[text])
     value = _PLACEHOLDER.sub(lambda match: known.get(match[1], match[0]), value)
+    value = _CLASS.sub(lambda match: known.get(match[0].replace("_", "-"), match[0]).replace("-", "_"), value)
     return IDENTITY.sub(lambda match: known.get(match[0], match[0]), value)
 
 
@@ -73,7 +78,7 @@ def replay(address: str, exchange: dict[str, Any], known: dict[str, str]) -> Ans
 
     :param known: what stands for the recorded secrets, ids and addresses; a ``session`` cookie in it is sent along.
     """
-    headers = filled(exchange.get("request_headers", {}), known)
+    headers = filled(exchange.get("request_headers", {"Authorization": "Bearer <ACCESS_TOKEN>"}), known)
     body = None
     if "request_json" in exchange:
         headers.setdefault("Content-Type", "application/json")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 from lab import engine, images
 from tests.contract import comparison, exchanges
@@ -122,7 +123,9 @@ class Stack:
         environment = self.environment(self.new_database())
         api = Api(self, self.run("api", self.image, environment, volume=self.storage))
         self.worker = self.run("worker", self.image, {**environment, "MODE": "worker"}, volume=self.storage)
+        where = urlsplit(self.models.url)
         api.known[MODEL_SERVER] = self.models.url
+        api.known["host='127.0.0.1', port=11434"] = f"host='{where.hostname}', port={where.port}"
         assert api.replay(20, 27) == []
         return api
 

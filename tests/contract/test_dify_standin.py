@@ -14,6 +14,24 @@ from lab.images.dify_api.dify_api import tokens
 from tests.contract import exchanges
 from tests.contract.standin import INIT_PASSWORD, SECRET_KEY, Api, Stack
 
+# The exchanges that each test here replays.
+REPLAYED: dict[str, tuple[int, ...]] = {
+    "rollout": tuple(range(1, 40)),
+    "sessions": (380, 381, 382, 383),
+    "two bad fields": (569,),
+    "expired": (550,),
+    "locked out": (24, 385),
+    "redis down": (455, 456, 457, 458),
+    "redis back": (460,),
+    "redis emptied": (461,),
+    "no tables": tuple(range(500, 507)),
+    "init password": tuple(range(510, 524)),
+    "no key, init password": (530, 531, 532, 533),
+    "no key": (540, 541, 542),
+    "no database": (534, 535, 536, 537),
+    "six at once": (543,),
+}
+
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
@@ -35,7 +53,7 @@ def owned(stack: Stack) -> Api:
 def test_a_first_rollout(stack: Stack) -> None:
     api = stack.api()
     api.known["JWT"] = tokens.access_token("another secret", "x", "SELF_HOSTED", 60)
-    assert api.replay(*range(1, 40)) == []
+    assert api.replay(*REPLAYED["rollout"]) == []
 
 
 def test_the_access_token_has_the_recorded_claims(owned: Api) -> None:
@@ -53,23 +71,24 @@ def test_sessions_and_logout(owned: Api) -> None:
         assert owned.replay(27) == []
         owned.known[f"ACCESS_TOKEN_{session}"] = owned.known["ACCESS_TOKEN"]
         owned.known[f"REFRESH_TOKEN_{session}"] = owned.known["REFRESH_TOKEN"]
-    assert owned.replay(380, 381, 382, 383) == []
+    assert owned.replay(*REPLAYED["sessions"]) == []
 
 
 def test_the_first_bad_field_is_reported(owned: Api) -> None:
-    assert owned.replay(569) == []
+    assert owned.replay(*REPLAYED["two bad fields"]) == []
 
 
 def test_an_expired_token(owned: Api) -> None:
     owned.known["EXPIRED_ACCESS_TOKEN"] = tokens.access_token(SECRET_KEY, "x", "SELF_HOSTED", -1)
-    assert owned.replay(550) == []
+    assert owned.replay(*REPLAYED["expired"]) == []
 
 
 def test_six_wrong_passwords_then_a_lock_out(stack: Stack) -> None:
     api = stack.api()
     assert api.replay(20) == []
-    assert api.replay(*[24] * 6) == []
-    assert api.replay(385) == []  # the right password
+    wrong, right = REPLAYED["locked out"]
+    assert api.replay(*[wrong] * 6) == []
+    assert api.replay(right) == []  # the right password
     stack.execute(
         stack.redis, "redis-cli", "-a", "contract-pa55", "del", "login_error_rate_limit:admin@example.com"
     )
@@ -81,41 +100,45 @@ def test_redis_down_and_back(stack: Stack) -> None:
     assert api.replay(20, 27, 28) == []
     engine.run(["docker", "stop", "-t", "5", stack.redis], timeout=60)
     try:
-        assert api.replay(455, 456, 457, 458) == []
+        assert api.replay(*REPLAYED["redis down"]) == []
     finally:
         engine.run(["docker", "start", stack.redis], timeout=60)
-    stack.wait(lambda: api.replay(460) == [], "login after Redis came back")
+    stack.wait(lambda: api.replay(*REPLAYED["redis back"]) == [], "login after Redis came back")
     stack.execute(stack.redis, "redis-cli", "-a", "contract-pa55", "flushall")
-    assert api.replay(461) == []
+    assert api.replay(*REPLAYED["redis emptied"]) == []
 
 
 def test_a_database_without_tables(stack: Stack) -> None:
-    assert stack.api(MIGRATION_ENABLED="false").replay(500, 501, 502, 503, 504, 505, 506) == []
+    assert stack.api(MIGRATION_ENABLED="false").replay(*REPLAYED["no tables"]) == []
 
 
 def test_the_init_password(stack: Stack) -> None:
-    assert stack.api(INIT_PASSWORD=INIT_PASSWORD).replay(*range(510, 524)) == []
+    assert stack.api(INIT_PASSWORD=INIT_PASSWORD).replay(*REPLAYED["init password"]) == []
 
 
 def test_an_empty_secret_key_with_an_init_password(stack: Stack) -> None:
-    assert stack.api(SECRET_KEY="", INIT_PASSWORD=INIT_PASSWORD).replay(530, 531, 532, 533) == []
+    assert (
+        stack.api(SECRET_KEY="", INIT_PASSWORD=INIT_PASSWORD).replay(*REPLAYED["no key, init password"]) == []
+    )
 
 
 def test_an_empty_secret_key(stack: Stack) -> None:
-    assert stack.api(SECRET_KEY="").replay(540, 541, 542) == []
+    assert stack.api(SECRET_KEY="").replay(*REPLAYED["no key"]) == []
 
 
 def test_no_database(stack: Stack) -> None:
-    assert stack.api(DB_PORT="5999").replay(534, 535, 536, 537) == []
+    assert stack.api(DB_PORT="5999").replay(*REPLAYED["no database"]) == []
 
 
 def test_a_wrong_database_password(stack: Stack) -> None:
-    assert stack.api(DB_PASSWORD="wrong").replay(534, 535, 536, 537) == []
+    assert stack.api(DB_PASSWORD="wrong").replay(*REPLAYED["no database"]) == []
 
 
 def test_six_setups_at_once_make_one_owner(stack: Stack) -> None:
     api = stack.api()
-    recorded = Counter(result["status"] for result in exchanges.recording(543)["results"])
+    recorded = Counter(
+        result["status"] for result in exchanges.recording(*REPLAYED["six at once"])["results"]
+    )
 
     def setup(client: int) -> int:
         body = {"email": f"admin{client}@example.com", "name": "Admin", "password": api.known["PASSWORD"]}

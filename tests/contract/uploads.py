@@ -5,7 +5,6 @@ Those of the harbour are put together from the recorded previews and segments, b
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,8 +37,21 @@ TEXTS = {
 }
 
 
+def logbook(size: int) -> bytes:
+    """600 paragraphs; the last is as long as need be."""
+    cargo = ("salt", "rope")
+    text = "\n\n".join(
+        f"Entry {n}: on day {n} the cutter Whimbrel{n} sailed {n * 7 % 40} miles past buoy {n * 13 % 30} under captain Osprey{n}, "
+        f"with {n % 9} passengers and a cargo of {cargo[n % 2]}."
+        for n in range(600)
+    )
+    return text.encode() + b"." * (size - len(text))
+
+
 def content(name: str, size: int) -> bytes:
     """The bytes of an upload."""
+    if name == "logbook.txt":
+        return logbook(size)
     if name == "ferry.pdf":
         return pdf(FERRY, size)
     if name == "lighthouse.txt" and size != len(LIGHTHOUSE):
@@ -75,10 +87,25 @@ def pdf(lines: tuple[str, ...], size: int) -> bytes:
     return whole("%" + "-" * (missing - 2) + "\n") if missing > 1 else whole("")
 
 
-def multipart(described: Mapping[str, Any]) -> tuple[str, bytes]:
-    """Content type and body of a recorded multipart request."""
+def content_type(name: str) -> str:
+    """What a client says a file is."""
+    return {"txt": "text/plain", "md": "text/markdown", "pdf": "application/pdf"}.get(
+        name.rpartition(".")[2], "application/octet-stream"
+    )
+
+
+def multipart(described: Mapping[str, Any], data: bytes | None = None) -> tuple[str, bytes]:
+    """Content type and body of a recorded multipart request.
+
+    :param data: the file's content if it is not to be made up by name and size.
+    """
     parts = [_part(name, str(value).encode()) for name, value in described.get("form", {}).items()] + [
-        _part(name, content(file["filename"], file["size"]), file["filename"], file["content_type"])
+        _part(
+            name,
+            data if data is not None else content(file["filename"], file["size"]),
+            file["filename"],
+            file["content_type"],
+        )
         for name, file in described.get("file_fields", {}).items()
     ]
     return f"multipart/form-data; boundary={BOUNDARY}", b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
@@ -89,18 +116,3 @@ def _part(name: str, data: bytes, filename: str = "", content_type: str = "") ->
     if filename:
         head += f'; filename="{filename}"\r\nContent-Type: {content_type}'
     return head.encode() + b"\r\n\r\n" + data + b"\r\n"
-
-
-def sentences(count: int) -> str:
-    """The recorded logbook: so many paragraphs."""
-    cargo = ("salt", "rope")
-    return "\n\n".join(
-        f"Entry {n}: on day {n} the cutter Whimbrel{n} sailed {n * 7} miles past buoy {n * 13} under captain Osprey{n}, "
-        f"with {n} passengers and a cargo of {cargo[n % 2]}."
-        for n in range(count)
-    )
-
-
-def squeezed(text: str) -> str:
-    """Without white space, to compare what was read of a file."""
-    return re.sub(r"\s+", "", text)

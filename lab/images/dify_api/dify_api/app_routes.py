@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import apps, db, dsl, model_config
+from .account import language
 from .accounts import login_required
 from .fields import Argument, body, boolean, choice, number, query, string
 from .http import ApiError, Request, Response, no_content, route
@@ -12,21 +13,11 @@ from .http import ApiError, Request, Response, no_content, route
 API = "/console/api/apps"
 ONE = f"{API}/<uuid:app>"
 _ICON = {"icon_type": Argument(string), "icon": Argument(string), "icon_background": Argument(string)}
-_LANGUAGES = (
-    "en-US", "zh-Hans", "zh-Hant", "pt-BR", "es-ES", "fr-FR", "de-DE", "ja-JP", "ko-KR", "ru-RU", "it-IT", "uk-UA", "vi-VN",
-    "pl-PL", "ro-RO", "hi-IN", "tr-TR", "fa-IR", "sl-SI",
-)  # fmt: skip
 
 
 def _description(value: Any) -> str:
     if len(str(value)) > 400:
         raise ValueError("Description cannot exceed 400 characters.")
-    return str(value)
-
-
-def _language(value: Any) -> str:
-    if value not in _LANGUAGES:
-        raise ValueError(f"{value} is not a valid language.")
     return str(value)
 
 
@@ -173,7 +164,7 @@ def change_site(request: Request) -> Any:
     flags = ("chat_color_theme_inverted", "prompt_public", "show_workflow_steps", "use_icon_as_answer_icon")
     given = body(
         request,
-        default_language=Argument(_language),
+        default_language=Argument(language),
         customize_token_strategy=Argument(choice("must", "allow", "not_allow")),
         **dict.fromkeys(texts, Argument(string)),
         **dict.fromkeys(flags, Argument(boolean)),

@@ -9,7 +9,7 @@ import logging
 import secrets
 from calendar import timegm
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg2
@@ -28,10 +28,31 @@ Row = dict[str, Any]
 
 
 class Database:
-    """Short transactions on the PostgreSQL of the settings; a connection per transaction, so that it may come and go."""
+    """Short transactions on the PostgreSQL of the settings. Connections are kept, and tried before they are used again."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self._idle: list[Any] = []
+
+    def _connection(self) -> Any:
+        """One that answers.
+
+        :raises psycopg2.Error: if the server cannot be reached or refuses.
+        """
+        while self._idle:
+            with suppress(
+                IndexError, psycopg2.Error
+            ):  # another thread was faster, or the server has been away
+                connection = self._idle.pop()
+                with connection.cursor() as cursor:
+                    cursor.execute("SELECT 1")
+                return connection
+        return psycopg2.connect(
+            **self.settings.database,
+            connect_timeout=CONNECT_TIMEOUT,
+            options="-c timezone=UTC",  # so that now() is what the columns hold
+            cursor_factory=psycopg2.extras.RealDictCursor,
+        )
 
     @contextmanager
     def transaction(self) -> Iterator[Any]:
@@ -39,17 +60,14 @@ class Database:
 
         :raises psycopg2.Error: if the server cannot be reached or refuses.
         """
-        connection = psycopg2.connect(
-            **self.settings.database,
-            connect_timeout=CONNECT_TIMEOUT,
-            options="-c timezone=UTC",  # so that now() is what the columns hold
-            cursor_factory=psycopg2.extras.RealDictCursor,
-        )
+        connection = self._connection()
         try:
             with connection, connection.cursor() as cursor:
                 yield cursor
-        finally:
+        except BaseException:
             connection.close()
+            raise
+        self._idle.append(connection)
 
     def one(self, query: str, *values: object) -> Row | None:
         """The first row of a query, if any."""

@@ -125,11 +125,12 @@ class Indexer:
         """Index some segments; returns their tokens."""
         self._row(document_id)
         self._vectors(segments)
-        for segment in segments:
-            self.app.database.execute(
-                "UPDATE document_segments SET keywords = %s, status = 'completed', completed_at = now() WHERE id = %s",
-                db.as_json(keywords(segment["content"])), str(segment["id"]),
-            )  # fmt: skip
+        with self.app.database.transaction() as cursor:
+            for segment in segments:
+                cursor.execute(
+                    "UPDATE document_segments SET keywords = %s, status = 'completed', completed_at = now() WHERE id = %s",
+                    (db.as_json(keywords(segment["content"])), str(segment["id"])),
+                )
         return sum(segment["tokens"] for segment in segments)
 
     def _vectors(self, segments: list[db.Row]) -> None:

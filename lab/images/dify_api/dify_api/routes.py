@@ -1,6 +1,7 @@
 """All modules that register routes; importing this one makes the server whole."""
 
 from . import (
+    account,
     app_routes,
     chat_routes,
     dataset_routes,
@@ -17,6 +18,6 @@ from . import (
 )
 
 ALL = (
-    setup, providers, default_models, files, dataset_routes, document_routes, segments, hit_testing, app_routes, keys,
+    setup, account, providers, default_models, files, dataset_routes, document_routes, segments, hit_testing, app_routes, keys,
     chat_routes, service_app, service_datasets,
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Health, versions, setup, init, login and the account: the console calls of a first rollout."""
+"""Health, versions, setup, init, login and workspaces: the console calls of a first rollout."""
 
 from __future__ import annotations
 
@@ -59,6 +59,27 @@ def system_features(request: Request) -> Any:
         "is_allow_register": False,
         "is_allow_create_workspace": False,
         "license": {"status": "none", "expired_at": ""},
+    }
+
+
+@route("GET", "/console/api/features")
+@accounts.login_required
+def features(request: Request) -> Any:
+    """What a plan would limit, if billing were on."""
+    limits = {
+        "members": 1,
+        "apps": 10,
+        "vector_space": 5,
+        "annotation_quota_limit": 10,
+        "documents_upload_quota": 50,
+    }
+    return {
+        "billing": {"enabled": False, "subscription": {"plan": "sandbox", "interval": ""}},
+        **{name: {"size": 0, "limit": limit} for name, limit in limits.items()},
+        "docs_processing": "standard",
+        "can_replace_logo": False,
+        "model_load_balancing_enabled": False,
+        "dataset_operator_enabled": False,
     }
 
 
@@ -195,25 +216,6 @@ def logout(request: Request) -> Any:
     if newest:
         app.redis.delete(f"refresh_token:{newest.decode()}", key)
     return {"result": "success"}
-
-
-@route("GET", "/console/api/account/profile")
-@accounts.login_required
-def profile(request: Request) -> Any:
-    account = request.account
-    return {
-        "id": str(account["id"]),
-        "name": account["name"],
-        "avatar": account["avatar"],
-        "email": account["email"],
-        "is_password_set": bool(account["password"]),
-        "interface_language": account["interface_language"],
-        "interface_theme": account["interface_theme"],
-        "timezone": account["timezone"],
-        "last_login_at": db.seconds(account["last_login_at"]),
-        "last_login_ip": account["last_login_ip"],
-        "created_at": db.seconds(account["created_at"]),
-    }
 
 
 def _workspace(row: db.Row) -> dict[str, Any]:

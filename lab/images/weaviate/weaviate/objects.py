@@ -41,13 +41,19 @@ class Objects:
                 "CREATE TABLE IF NOT EXISTS objects (class TEXT, id TEXT, properties TEXT, vector BLOB, PRIMARY KEY (class, id))"
             )
 
-    def put(self, class_name: str, identity: str, properties: dict[str, Any], vector: list[float]) -> None:
-        """Add or overwrite an object."""
-        with self._lock, self._database as database:
-            database.execute(
-                "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?)",
-                (class_name, identity, json.dumps(properties), array("f", vector).tobytes()),
+    def put(self, entries: list[dict[str, Any]]) -> None:
+        """Add or overwrite objects: class, id, properties and vector of each."""
+        rows = [
+            (
+                entry["class"],
+                entry["id"],
+                json.dumps(entry.get("properties", {})),
+                array("f", entry.get("vector") or []).tobytes(),
             )
+            for entry in entries
+        ]
+        with self._lock, self._database as database:
+            database.executemany("INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?)", rows)
 
     def remove(self, class_name: str, keep: Callable[[dict[str, Any]], bool] | None = None) -> int:
         """Remove the objects of a class, or those that need not be kept; returns how many."""

@@ -68,15 +68,12 @@ class Store:
 
     def add(self, batch: dict[str, Any]) -> list[dict[str, Any]]:
         """Add a batch of objects; a class that is not there is made, as auto-schema does."""
-        answers = []
-        for entry in batch["objects"]:
-            if not self.schema.has(entry["class"]):
-                self.schema.add({"class": entry["class"], "vectorizer": "none"})
-            self.objects.put(
-                entry["class"], entry["id"], entry.get("properties", {}), entry.get("vector") or []
-            )
-            answers.append({**entry, "result": {"status": "SUCCESS"}})
-        return answers
+        entries = batch["objects"]
+        for name in {entry["class"] for entry in entries}:
+            if not self.schema.has(name):
+                self.schema.add({"class": name, "vectorizer": "none"})
+        self.objects.put(entries)
+        return [{**entry, "result": {"status": "SUCCESS"}} for entry in entries]
 
     def delete(self, match: dict[str, Any]) -> dict[str, Any]:
         """Delete the objects of a class that match a filter."""
