@@ -1,7 +1,18 @@
 """The whole stack, in order. `difyfleet apply INVENTORY` runs it; so does `pyinfra inventory/lab.py deploy.py`."""
 
 from difyfleet.stack import run
-from roles import dify, docker, images, ollama, openwebui, preflight
+from roles import (
+    assistants,
+    dify,
+    dify_admin,
+    dify_models,
+    docker,
+    images,
+    knowledge,
+    ollama,
+    openwebui,
+    preflight,
+)
 
 run(
     preflight,  # is this host fit? Everything below is only tried when it is
@@ -10,4 +21,8 @@ run(
     ollama,  # the model server and its models
     openwebui,  # a chat page on top of Ollama, its admin claimed before others can
     dify,  # nine containers behind one nginx
+    dify_admin,  # its first account, before anybody else makes it
+    dify_models,  # Ollama's models in it, tried from inside its containers
+    knowledge,  # documents, segmented and indexed
+    assistants,  # apps that answer from them, and the questions that prove it
 )

@@ -12,16 +12,17 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 DIFYFLEET = CHECKOUT / ".venv" / "bin" / "difyfleet"
 INVENTORY = CHECKOUT / "inventory" / "lab.yml"
 HOST = "llm"
+ASSISTANT, QUESTION = "helper", "错误代码 E07 是什么意思？"
 
 
 def run(kind: str) -> int:
-    """Build what is not cached, start host `llm` afresh, apply, verify, show.
+    """Build what is not cached, start host `llm` afresh, apply, verify, ask a question about a document, show.
 
     Args:
         kind: container or vm.
 
     Returns:
-        the exit code: 0 only if apply and verify both succeeded.
+        the exit code: 0 only if apply, verify and the question all succeeded.
     """
     started = time.monotonic()
     _lab("down", HOST)
@@ -41,6 +42,18 @@ def run(kind: str) -> int:
     host = next(
         entry for entry in json.loads((CHECKOUT / ".lab" / "hosts.json").read_text()) if entry["name"] == HOST
     )
+    _say("")
+    _say(
+        f"A question about the documents in inventory/documents, asked to the assistant {ASSISTANT}: {QUESTION}"
+    )
+    asked = subprocess.run(
+        [DIFYFLEET, "ask", INVENTORY, f"{HOST}/{ASSISTANT}", QUESTION], cwd=CHECKOUT, timeout=900, check=False
+    )
+    if asked.returncode != 0:
+        _say(
+            f"difyfleet ask ended with {asked.returncode}; the host is left as it is: difyfleet lab ssh {HOST}"
+        )
+        return asked.returncode
     _say("")
     _say(f"Dify:        http://127.0.0.1:{host['http_port']}")
     _say(f"Open WebUI:  http://127.0.0.1:{host['webui_port']}")

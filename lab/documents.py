@@ -46,7 +46,12 @@ def docx(paragraphs: Sequence[str]) -> bytes:
     body = "".join(f"<w:p><w:r><w:t>{escape(text)}</w:t></w:r></w:p>" for text in paragraphs)
     main = "application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml"
     return _package(
-        {"word/document.xml": (main, f'<w:document xmlns:w="{_OOXML}/wordprocessingml/2006/main"><w:body>{body}</w:body></w:document>')},
+        {
+            "word/document.xml": (
+                main,
+                f'<w:document xmlns:w="{_OOXML}/wordprocessingml/2006/main"><w:body>{body}</w:body></w:document>',
+            )
+        },
         "word/document.xml",
     )
 
@@ -54,7 +59,8 @@ def docx(paragraphs: Sequence[str]) -> bytes:
 def xlsx(rows: Sequence[Sequence[str]]) -> bytes:
     """A workbook with one sheet of texts."""
     lines = "".join(
-        "<row>" + "".join(f'<c t="inlineStr"><is><t>{escape(cell)}</t></is></c>' for cell in row) + "</row>" for row in rows
+        "<row>" + "".join(f'<c t="inlineStr"><is><t>{escape(cell)}</t></is></c>' for cell in row) + "</row>"
+        for row in rows
     )
     space = f'xmlns="{_OOXML}/spreadsheetml/2006/main"'
     kind = "application/vnd.openxmlformats-officedocument.spreadsheetml.{}+xml"
@@ -63,7 +69,10 @@ def xlsx(rows: Sequence[Sequence[str]]) -> bytes:
     return _package(
         {
             "xl/workbook.xml": (kind.format("sheet.main"), book),
-            "xl/worksheets/sheet1.xml": (kind.format("worksheet"), f"<worksheet {space}><sheetData>{lines}</sheetData></worksheet>"),
+            "xl/worksheets/sheet1.xml": (
+                kind.format("worksheet"),
+                f"<worksheet {space}><sheetData>{lines}</sheetData></worksheet>",
+            ),
         },
         "xl/workbook.xml",
         {"xl/_rels/workbook.xml.rels": [("worksheet", "worksheets/sheet1.xml")]},
@@ -75,13 +84,21 @@ _XML = '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
 
 
 def _package(
-    parts: Mapping[str, tuple[str, str]], start: str, relations: Mapping[str, Sequence[tuple[str, str]]] | None = None
+    parts: Mapping[str, tuple[str, str]],
+    start: str,
+    relations: Mapping[str, Sequence[tuple[str, str]]] | None = None,
 ) -> bytes:
     """An Office package: parts with their content types, and how to get from one to the next."""
-    types = "".join(f'<Override PartName="/{name}" ContentType="{kind}"/>' for name, (kind, _) in parts.items())
-    default = '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
+    types = "".join(
+        f'<Override PartName="/{name}" ContentType="{kind}"/>' for name, (kind, _) in parts.items()
+    )
+    default = (
+        '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
+    )
     default += '<Default Extension="xml" ContentType="application/xml"/>'
-    files = {"[Content_Types].xml": f'<Types xmlns="{_OOXML}/package/2006/content-types">{default}{types}</Types>'}
+    files = {
+        "[Content_Types].xml": f'<Types xmlns="{_OOXML}/package/2006/content-types">{default}{types}</Types>'
+    }
     for path, targets in {"_rels/.rels": [("officeDocument", start)], **(relations or {})}.items():
         each = "".join(
             f'<Relationship Id="rId{n}" Type="{_OOXML}/officeDocument/2006/relationships/{kind}" Target="{target}"/>'
@@ -92,7 +109,9 @@ def _package(
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, text in files.items():
-            archive.writestr(zipfile.ZipInfo(name, (2024, 12, 15, 0, 0, 0)), _XML + text, zipfile.ZIP_DEFLATED)
+            archive.writestr(
+                zipfile.ZipInfo(name, (2024, 12, 15, 0, 0, 0)), _XML + text, zipfile.ZIP_DEFLATED
+            )
     return packed.getvalue()
 
 
@@ -100,10 +119,13 @@ def pdf(lines: Sequence[str]) -> bytes:
     """A page of text without an embedded font: glyphs are numbered as they come, and a ToUnicode map says what they mean."""
     glyphs = {character: number for number, character in enumerate(dict.fromkeys("".join(lines)), 1)}
     shown = "".join(
-        f"1 0 0 1 50 {780 - 24 * n} Tm <{''.join(f'{glyphs[c]:04x}' for c in line)}> Tj\n" for n, line in enumerate(lines)
+        f"1 0 0 1 50 {780 - 24 * n} Tm <{''.join(f'{glyphs[c]:04x}' for c in line)}> Tj\n"
+        for n, line in enumerate(lines)
     )
     page = f"BT /F1 11 Tf\n{shown}ET"
-    pairs = [f"<{number:04x}> <{character.encode('utf-16-be').hex()}>" for character, number in glyphs.items()]
+    pairs = [
+        f"<{number:04x}> <{character.encode('utf-16-be').hex()}>" for character, number in glyphs.items()
+    ]
     blocks = [pairs[start : start + 100] for start in range(0, len(pairs), 100)]
     mapping = "".join(f"{len(block)} beginbfchar\n" + "\n".join(block) + "\nendbfchar\n" for block in blocks)
     to_unicode = (

@@ -53,7 +53,12 @@ def app_checks(spec: HostSpec, key: str, dify: Dify, app: App) -> Iterator[Check
     datasets = dify_assistants.dataset_ids(spec, key, dify, remembered.load(host))
     missing = [each for each in section.knowledge if each not in datasets]
     if missing:
-        yield Check(f"{title}: as declared", False, f"no knowledge base {', '.join(missing)}", "difyfleet apply --role knowledge")
+        yield Check(
+            f"{title}: as declared",
+            False,
+            f"no knowledge base {', '.join(missing)}",
+            "difyfleet apply --role knowledge",
+        )
         return
     names = {dataset.id: dataset.name for dataset in dify.datasets.all()}
     drift = assistants.drift(app, key, spec, assistants.settings_of(spec, key, datasets), names)
@@ -69,7 +74,9 @@ def answer_checks(spec: HostSpec, key: str, dify: Dify, app: App) -> Iterator[Ch
     """The key works, and every golden question is answered as it should be."""
     title, section = f"assistant {key}", spec.assistants[key]
     kept = host.get_fact(HostSecrets).get(assistants.key_file(key))
-    ours = assistants.our_key(dify.keys.all(app.id), remembered.load(host).assistants.get(key), kept.value if kept else None)
+    ours = assistants.our_key(
+        dify.keys.all(app.id), remembered.load(host).assistants.get(key), kept.value if kept else None
+    )
     if ours is None:
         yield Check(f"{title}: API key works", False, "absent, or removed in Dify", _AGAIN)
         return
@@ -87,10 +94,16 @@ def answer_checks(spec: HostSpec, key: str, dify: Dify, app: App) -> Iterator[Ch
         datasets = [
             found
             for name in section.knowledge
-            if (found := knowledge.find(dify, remembered.load(host).knowledge.get(name), shown_name(name, spec.knowledge[name])))
+            if (
+                found := knowledge.find(
+                    dify, remembered.load(host).knowledge.get(name), shown_name(name, spec.knowledge[name])
+                )
+            )
         ]
         attached = set(app.config.datasets) if app.config else set()
-        return golden.why_nothing_was_found(dify, question, [each for each in datasets if each.id in attached], parameters.citations)
+        return golden.why_nothing_was_found(
+            dify, question, [each for each in datasets if each.id in attached], parameters.citations
+        )
 
     for question in section.golden:
         yield golden.check(key, question, service, section.refusal_phrases, cause)

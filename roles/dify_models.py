@@ -45,7 +45,11 @@ def stored_checks(spec: HostSpec, dify: Dify) -> Iterator[Check]:
     names = ", ".join(model.name for model in declared)
     yield Check("models: as declared in Dify", not drift, "; ".join(drift) or names, _AGAIN)
     active = {(model.name, model.type): model.status for model in dify.models.all()}
-    idle = [f"{m.name} {active.get((m.name, m.type), 'absent')}" for m in declared if active.get((m.name, m.type)) != "active"]
+    idle = [
+        f"{m.name} {active.get((m.name, m.type), 'absent')}"
+        for m in declared
+        if active.get((m.name, m.type)) != "active"
+    ]
     yield Check("models: active", not idle, ", ".join(idle) or names, _AGAIN)
     wrong = models.default_drift(dify, models.defaults(spec))
     seen = ", ".join(f"{kind} {name}" for kind, name in models.defaults(spec).items())
@@ -60,9 +64,15 @@ def reach_checks(spec: HostSpec) -> Iterator[Check]:
         answers = seen.get(container, Reach()).answers
         evidence = ", ".join(f"{name} {answer.seconds:g} s" for name, answer in answers.items())
         title = f"models: answer from inside {container}"
-        yield Check(title, wrong is None, evidence if wrong is None else wrong.what, wrong.hint if wrong else None)
+        yield Check(
+            title, wrong is None, evidence if wrong is None else wrong.what, wrong.hint if wrong else None
+        )
     recorded = remembered.load(host).dimensions
-    found = {name: answer.dimension for name, answer in seen.get(CONTAINERS[0], Reach()).answers.items() if answer.dimension}
+    found = {
+        name: answer.dimension
+        for name, answer in seen.get(CONTAINERS[0], Reach()).answers.items()
+        if answer.dimension
+    }
     for name, size in found.items():
         before = recorded.get(name, size)
         yield Check(

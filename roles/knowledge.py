@@ -72,12 +72,22 @@ def _checks(spec: HostSpec, key: str, dify: Dify, dataset: Dataset) -> Iterator[
                 warn_only=True,
             )
     else:
-        failed = [f"{each.name}: {each.error or each.indexing_status}" for each in documents if each.indexing_status == "error"]
-        yield Check(f"{title}: documents indexed", not failed, "; ".join(failed) or f"{len(documents)} documents")
+        failed = [
+            f"{each.name}: {each.error or each.indexing_status}"
+            for each in documents
+            if each.indexing_status == "error"
+        ]
+        yield Check(
+            f"{title}: documents indexed", not failed, "; ".join(failed) or f"{len(documents)} documents"
+        )
     found = [each for each in documents if each.indexing_status == "completed" and each.enabled]
     if found:
         question = found[0].name.rpartition(".")[0] or found[0].name
         reason = golden.trouble(dify, dataset, question)
         # a name need not occur in its document, so finding nothing is no fault; failing is
         broken = reason is not None and "finds nothing" not in reason
-        yield Check(f"{title}: can be searched", not broken, reason if broken and reason else f"{len(found)} documents in use")
+        yield Check(
+            f"{title}: can be searched",
+            not broken,
+            reason if broken and reason else f"{len(found)} documents in use",
+        )

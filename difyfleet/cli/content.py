@@ -42,7 +42,11 @@ def _run(
         outcomes = on_each(hosts, function)
     if as_json:
         answers = [
-            {"name": each.host, "result": None if each.value is None else plain(each.value), "error": each.error}
+            {
+                "name": each.host,
+                "result": None if each.value is None else plain(each.value),
+                "error": each.error,
+            }
             for each in outcomes
         ]
         json.dump({"version": 1, "verb": verb, "hosts": answers}, sys.stdout, ensure_ascii=False)
@@ -50,7 +54,9 @@ def _run(
     else:
         for each in outcomes:
             if each.error:
-                console.print(f"error {each.host}: {mask(each.error)}", highlight=False, markup=False, soft_wrap=True)
+                console.print(
+                    f"error {each.host}: {mask(each.error)}", highlight=False, markup=False, soft_wrap=True
+                )
             elif each.value is not None:
                 show(each.host, each.value)
     return Exit.ERROR if any(each.error for each in outcomes) else Exit.OK
@@ -59,7 +65,12 @@ def _run(
 @click.command()
 @_inventory
 @_limit
-@click.option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file instead of standard output.")
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write to this file instead of standard output.",
+)
 @click.option(
     "--documents",
     type=click.Path(path_type=Path, file_okay=False),
@@ -79,7 +90,13 @@ def pull(inventory: Path, limit: str | None, output: Path | None, documents: Pat
             click.echo(f"{host}: {output}", err=True)
 
     return _run(
-        "pull", inventory, limit, False, lambda on, spec: content_verbs.pulled(on, spec, documents, named), show, one=True
+        "pull",
+        inventory,
+        limit,
+        False,
+        lambda on, spec: content_verbs.pulled(on, spec, documents, named),
+        show,
+        one=True,
     )
 
 
@@ -140,7 +157,12 @@ def unlock(inventory: Path, limit: str | None, as_json: bool) -> int:
 @_inventory
 @click.argument("app")
 @_limit
-@click.option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file instead of standard output.")
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write to this file instead of standard output.",
+)
 def export_app(inventory: Path, app: str, limit: str | None, output: Path | None) -> int:
     """Write an app (by key or exact name) as Dify's DSL, a YAML text. Any kind of app, without secrets."""
     from difyfleet.fleet import content_verbs
@@ -152,7 +174,15 @@ def export_app(inventory: Path, app: str, limit: str | None, output: Path | None
             output.write_text(text, encoding="utf-8")
             click.echo(f"{host}: {output}", err=True)
 
-    return _run("dify export", inventory, limit, False, lambda on, spec: content_verbs.export(on, spec, app), show, one=True)
+    return _run(
+        "dify export",
+        inventory,
+        limit,
+        False,
+        lambda on, spec: content_verbs.export(on, spec, app),
+        show,
+        one=True,
+    )
 
 
 @dify.command("import")
@@ -172,10 +202,18 @@ def import_app(inventory: Path, file: Path, limit: str | None, name: str | None,
     def show(host: str, made: Any) -> None:
         click.echo(f"{host}: {made.name} ({made.id})")
         if made.missing:
-            click.echo(f"{host}: it names knowledge bases that are not here: {', '.join(made.missing)}", err=True)
+            click.echo(
+                f"{host}: it names knowledge bases that are not here: {', '.join(made.missing)}", err=True
+            )
 
     return _run(
-        "dify import", inventory, limit, as_json, lambda on, spec: content_verbs.import_app(on, spec, text, name), show, asdict
+        "dify import",
+        inventory,
+        limit,
+        as_json,
+        lambda on, spec: content_verbs.import_app(on, spec, text, name),
+        show,
+        asdict,
     )
 
 

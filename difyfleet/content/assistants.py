@@ -20,7 +20,12 @@ from difyfleet.spec.models import HostSpec
 
 MODE = "chat"
 _LONG = 60  # characters of a value that stand in a line; more becomes a diff
-_WORDS = {"params": "parameters", "datasets": "knowledge bases", "citations": "citation switch", "retrieval": "retrieval"}
+_WORDS = {
+    "params": "parameters",
+    "datasets": "knowledge bases",
+    "citations": "citation switch",
+    "retrieval": "retrieval",
+}
 
 
 def key_file(key: str) -> str:
@@ -152,7 +157,11 @@ def _text(value: Any) -> str:
 
 
 def _icon(value: Any) -> Any:
-    return f"{value.emoji} on {value.background}" if isinstance(value, Icon) else ("none" if value is None else value)
+    return (
+        f"{value.emoji} on {value.background}"
+        if isinstance(value, Icon)
+        else ("none" if value is None else value)
+    )
 
 
 def _on(value: object) -> str:

@@ -97,7 +97,9 @@ def reader(on: Any, spec: HostSpec, *, executing: bool) -> Dify | None:
             hint="difyfleet verify --role dify; docker logs --tail 50 dify-api-1",
         )
     raise HostError(
-        "Dify has no admin yet", where=base_url(spec.dify), hint="difyfleet apply (without --role, or with --role dify_admin)"
+        "Dify has no admin yet",
+        where=base_url(spec.dify),
+        hint="difyfleet apply (without --role, or with --role dify_admin)",
     )
 
 
@@ -112,7 +114,11 @@ def admin_password(on: Any, spec: HostSpec) -> Secret | None:
 
 def password_source(spec: HostSpec) -> str:
     """Where the password comes from, in words."""
-    return "admin.password of the inventory" if value_of(spec.admin.password) else f"{SECRETS_DIR}/{ADMIN_PASSWORD}"
+    return (
+        "admin.password of the inventory"
+        if value_of(spec.admin.password)
+        else f"{SECRETS_DIR}/{ADMIN_PASSWORD}"
+    )
 
 
 def _login(on: Any, spec: HostSpec, dify: Dify) -> None:

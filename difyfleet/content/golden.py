@@ -56,7 +56,11 @@ def judge(golden: Golden, answer: Answer, refusals: Iterable[str]) -> Judgement:
 
 
 def check(
-    name: str, golden: Golden, service: AppService, refusals: Sequence[str], cause: Callable[[str], str | None]
+    name: str,
+    golden: Golden,
+    service: AppService,
+    refusals: Sequence[str],
+    cause: Callable[[str], str | None],
 ) -> Check:
     """One golden question as a check.
 
@@ -96,7 +100,9 @@ def _hint(judgement: Judgement, answer: Answer, reason: str | None) -> str:
     return "the documents were read, the model's words are not as wanted: try the prompt, temperature 0, or a larger model"
 
 
-def why_nothing_was_found(dify: Dify, question: str, datasets: Sequence[Dataset], citations: bool) -> str | None:
+def why_nothing_was_found(
+    dify: Dify, question: str, datasets: Sequence[Dataset], citations: bool
+) -> str | None:
     """The cause of an answer without citations, looked for by a search of each knowledge base, which fails aloud where chats stay silent.
 
     Args:

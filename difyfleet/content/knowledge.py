@@ -50,7 +50,9 @@ def retrieval_of(spec: HostSpec, knowledge: Knowledge) -> RetrievalModel | None:
     if search is None:
         return None
     weights = None
-    if method == HYBRID:  # without weights (or a rerank model) its hits have no score, and chats fail for want of one
+    if (
+        method == HYBRID
+    ):  # without weights (or a rerank model) its hits have no score, and chats fail for want of one
         weights = {
             "weight_type": "customized",
             "vector_setting": {
@@ -73,7 +75,9 @@ def retrieval_of(spec: HostSpec, knowledge: Knowledge) -> RetrievalModel | None:
 
 def needs_reranking_switch(knowledge: Sequence[Knowledge]) -> bool:
     """Whether an assistant on these must merge without scores: both techniques, or full-text hits, which have none."""
-    return len({each.indexing for each in knowledge}) > 1 or any(each.search_method == FULL_TEXT for each in knowledge)
+    return len({each.indexing for each in knowledge}) > 1 or any(
+        each.search_method == FULL_TEXT for each in knowledge
+    )
 
 
 def settings_of(spec: HostSpec, key: str, now: Dataset) -> DatasetSettings:
@@ -243,7 +247,15 @@ def plan_documents(knowledge: Knowledge, known: KnownKnowledge | None, there: Th
     for local in documents_of(knowledge).documents:
         entry = entries.get(local.name)
         document = _one(local.name, by_name.get(local.name, []), entry)
-        steps.append(_step(local, document, entry if document and entry and entry.id == document.id else None, rule, there))
+        steps.append(
+            _step(
+                local,
+                document,
+                entry if document and entry and entry.id == document.id else None,
+                rule,
+                there,
+            )
+        )
     declared = {step.name for step in steps}
     foreign = []
     for name, same in sorted(by_name.items()):
@@ -252,7 +264,9 @@ def plan_documents(knowledge: Knowledge, known: KnownKnowledge | None, there: Th
         for each in same:
             ours = name in entries and entries[name].id == each.id
             if ours or knowledge.remove_undeclared_documents:
-                steps.append(DocumentStep(name, REMOVE, f"document {name}: in Dify, not declared any more", each))
+                steps.append(
+                    DocumentStep(name, REMOVE, f"document {name}: in Dify, not declared any more", each)
+                )
             else:
                 foreign.append(name)
     return DocumentPlan(tuple(steps), tuple(foreign))
@@ -264,16 +278,24 @@ def _one(name: str, documents: Sequence[Document], entry: KnownDocument | None) 
         return ours[0]
     if len(documents) > 1:
         ids = ", ".join(each.id for each in documents)
-        raise HostError(f"{len(documents)} documents have this name: {ids}", where=f"document {name}", hint="delete all but one in Dify")
+        raise HostError(
+            f"{len(documents)} documents have this name: {ids}",
+            where=f"document {name}",
+            hint="delete all but one in Dify",
+        )
     return documents[0] if documents else None
 
 
-def _step(local: LocalDocument, document: Document | None, entry: KnownDocument | None, rule: str, there: There) -> DocumentStep:
+def _step(
+    local: LocalDocument, document: Document | None, entry: KnownDocument | None, rule: str, there: There
+) -> DocumentStep:
     content = local.content()
     digest = sha256(content)
 
     def step(action: str, why: str = "") -> DocumentStep:
-        return DocumentStep(local.name, action, f"document {local.name}: {why}" if why else "", document, local, digest)
+        return DocumentStep(
+            local.name, action, f"document {local.name}: {why}" if why else "", document, local, digest
+        )
 
     if document is None:
         return step(ADD, "absent")

@@ -141,9 +141,15 @@ class Sync:
         if known is None or known.id != self.dataset_id:
             known = state.knowledge[self.key] = KnownKnowledge(self.dataset_id)
         for step in plan.steps:
-            if step.document and step.action not in (ADD, REPLACE, REMOVE) and step.name not in known.documents:
+            if (
+                step.document
+                and step.action not in (ADD, REPLACE, REMOVE)
+                and step.name not in known.documents
+            ):
                 # its segmentation is taken as it is; from now on a change of the declared one counts
-                entry = KnownDocument(step.document.id, step.document.file_id or "", step.sha256, fingerprint(self.rule))
+                entry = KnownDocument(
+                    step.document.id, step.document.file_id or "", step.sha256, fingerprint(self.rule)
+                )
                 known.documents[step.name] = entry
         remembered.save(self.on, state)
 
@@ -166,7 +172,9 @@ class Sync:
         sent = {upload.name: upload.id for upload in uploads}
         self._remember(
             {
-                document.name: KnownDocument(document.id, sent[document.name], step.sha256, fingerprint(self.rule))
+                document.name: KnownDocument(
+                    document.id, sent[document.name], step.sha256, fingerprint(self.rule)
+                )
                 for document, step in _paired(batch, steps)
             }
         )
@@ -184,7 +192,9 @@ class Sync:
 
     def _wait(self, batches: Sequence[str], waiting: Sequence[str]) -> None:
         def look() -> list[IndexingStatus]:
-            found = [status for batch in batches for status in self.dify.documents.status(self.dataset_id, batch)]
+            found = [
+                status for batch in batches for status in self.dify.documents.status(self.dataset_id, batch)
+            ]
             return found + [self.dify.documents.status_of(self.dataset_id, each) for each in waiting]
 
         def progress(statuses: Sequence[IndexingStatus]) -> None:
@@ -200,7 +210,9 @@ class Sync:
 
     def _judge(self, sent: dict[str, DocumentStep], plan: DocumentPlan) -> None:
         """Name what was not indexed. A later run finds it by its status, or by having no text, and sends it again."""
-        steps = sent | {step.document.id: step for step in plan.steps if step.action == WAIT and step.document}
+        steps = sent | {
+            step.document.id: step for step in plan.steps if step.action == WAIT and step.document
+        }
         failed = []
         for identity, step in steps.items():
             why = _failure(self.dify.documents.status_of(self.dataset_id, identity), step)
@@ -227,7 +239,9 @@ def _advice(failed: Sequence[str]) -> str:
     if "weaviate" in words or "8080" in words:
         return "the vector store does not answer: docker logs --tail 50 dify-weaviate-1; then run apply again"
     if "11434" in words or "ollama" in words or "embed" in words:
-        return "the embedding model does not answer: difyfleet verify --role dify_models; then run apply again"
+        return (
+            "the embedding model does not answer: difyfleet verify --role dify_models; then run apply again"
+        )
     return "mend or exclude the files and run apply again; docker logs --tail 50 dify-worker-1 has the whole story"
 
 

@@ -128,7 +128,9 @@ def trouble_of(
     from_here = seen.get(container, Reach(error="no such container"))
     if from_here.error:
         return HostError(
-            f"Ollama at {url} cannot be used: {from_here.error}", where=where, hint=advice(from_here.error, url)
+            f"Ollama at {url} cannot be used: {from_here.error}",
+            where=where,
+            hint=advice(from_here.error, url),
         )
     for name in names:
         if tagged(name) not in from_here.tags:
@@ -172,7 +174,9 @@ def check_dimensions(dify: Dify, seen: Mapping[str, Reach], recorded: Mapping[st
         before = recorded.get(name)
         if before is None or before == size:
             continue
-        using = [each.name for each in dify.datasets.all() if each.embedding_model == name and each.document_count]
+        using = [
+            each.name for each in dify.datasets.all() if each.embedding_model == name and each.document_count
+        ]
         if using:
             raise HostError(
                 f"its vectors have {size} numbers now, {before} before, and these knowledge bases hold old ones: {', '.join(using)}",

@@ -85,7 +85,9 @@ class Pulled:
             sort_keys=False,
             width=120,
         )
-        head = [f"# What is in Dify on {host}, as difyfleet pull found it. Put it into the host's entry or at the top level."]
+        head = [
+            f"# What is in Dify on {host}, as difyfleet pull found it. Put it into the host's entry or at the top level."
+        ]
         return "\n".join([*head, *(f"# {note}" for note in self.notes), text])
 
 
@@ -123,7 +125,9 @@ def _once(things: Iterable[Any], what: str, pulled: Pulled) -> list[Any]:
     count = Counter(thing.name for thing in listed)
     for name in (name for name, number in count.items() if number > 1):
         ids = ", ".join(thing.id for thing in listed if thing.name == name)
-        pulled.notes.append(f"{count[name]} {what} are called {name!r} ({ids}): rename all but one, then pull again")
+        pulled.notes.append(
+            f"{count[name]} {what} are called {name!r} ({ids}): rename all but one, then pull again"
+        )
     return [thing for thing in listed if count[thing.name] == 1]
 
 
@@ -139,7 +143,9 @@ def _key(name: str, kind: str, taken: Mapping[str, Any]) -> str:
 
 
 def _models(dify: Dify, pulled: Pulled) -> None:
-    defaults = {kind: dify.models.default(kind) for kind in KINDS if any(m.type == kind for m in dify.models.all())}
+    defaults = {
+        kind: dify.models.default(kind) for kind in KINDS if any(m.type == kind for m in dify.models.all())
+    }
     urls: Counter[str] = Counter()
     found: list[tuple[str, dict[str, Any]]] = []
     for model in dify.models.all():
@@ -147,7 +153,11 @@ def _models(dify: Dify, pulled: Pulled) -> None:
         if model.type not in KINDS or stored is None:
             pulled.notes.append(f"model {model.name} is of the type {model.type}, which is not declared here")
             continue
-        entry: dict[str, Any] = {"name": model.name, "type": model.type, "context_size": int(stored.get("context_size", 4096))}
+        entry: dict[str, Any] = {
+            "name": model.name,
+            "type": model.type,
+            "context_size": int(stored.get("context_size", 4096)),
+        }
         if model.type == LLM:
             entry["max_tokens"] = int(stored.get("max_tokens", 4096))
             if stored.get("mode", "chat") != "chat":
@@ -165,10 +175,14 @@ def _models(dify: Dify, pulled: Pulled) -> None:
         if url == pulled.ollama_url:
             pulled.models.append(entry)
         else:
-            pulled.notes.append(f"model {entry['name']} is at another address ({url}), which is not declared here")
+            pulled.notes.append(
+                f"model {entry['name']} is at another address ({url}), which is not declared here"
+            )
     for kind, default in defaults.items():
         if default is not None and default[0] != PROVIDER:
-            pulled.notes.append(f"the default {kind} model is {default[1]} of {default[0]}; the one declared first will take its place")
+            pulled.notes.append(
+                f"the default {kind} model is {default[1]} of {default[0]}; the one declared first will take its place"
+            )
 
 
 def _knowledge(
@@ -182,7 +196,9 @@ def _knowledge(
     if dataset.indexing_technique != ECONOMY and (
         dataset.embedding_model_provider != PROVIDER or dataset.embedding_model not in known
     ):
-        pulled.notes.append(f"{name} uses {dataset.embedding_model} of {dataset.embedding_model_provider}: not declared")
+        pulled.notes.append(
+            f"{name} uses {dataset.embedding_model} of {dataset.embedding_model_provider}: not declared"
+        )
         return None
     declared: dict[str, Any] = {"name": dataset.name}
     if dataset.description:
@@ -210,7 +226,11 @@ def _retrieval(dataset: Dataset) -> dict[str, Any] | None:
     search = dataset.retrieval
     usual = KEYWORD if dataset.indexing_technique == ECONOMY else SEMANTIC
     method = search.search_method
-    if search.reranking_enable or (dataset.indexing_technique == ECONOMY) != (method == KEYWORD) or search.top_k > 50:
+    if (
+        search.reranking_enable
+        or (dataset.indexing_technique == ECONOMY) != (method == KEYWORD)
+        or search.top_k > 50
+    ):
         return None  # left as it is
     declared: dict[str, Any] = {"top_k": search.top_k}
     if method != usual:
@@ -235,7 +255,9 @@ def _segmentation(rules: Sequence[ProcessRule], name: str, pulled: Pulled) -> An
         return "automatic"
     rule, number = Counter(rules).most_common(1)[0]
     if number < len(rules):
-        pulled.notes.append(f"{name}: documents are cut in {len(set(rules))} ways; the commonest is declared, the others stay as they are")
+        pulled.notes.append(
+            f"{name}: documents are cut in {len(set(rules))} ways; the commonest is declared, the others stay as they are"
+        )
     if rule.mode != "custom":
         return "automatic"
     return {
@@ -255,7 +277,9 @@ def _originals(
     uploads = on.get_fact(DifyUploads, project=PROJECT, ids=ids)
     lost = [each.name for each in documents if each.file_id not in uploads or "/" in each.name]
     if lost:
-        pulled.notes.append(f"{name}: no original of {', '.join(lost)}; documents of this knowledge base are not declared")
+        pulled.notes.append(
+            f"{name}: no original of {', '.join(lost)}; documents of this knowledge base are not declared"
+        )
         return None
     found = {}
     for document in documents:
@@ -264,7 +288,9 @@ def _originals(
         path = f"{spec.dify.directory}/volumes/app/storage/{upload.key}"
         text = on.get_fact(UploadedFile, path=path, _timeout=600)
         if text is None:
-            pulled.notes.append(f"{name}: {path} is not there; documents of this knowledge base are not declared")
+            pulled.notes.append(
+                f"{name}: {path} is not there; documents of this knowledge base are not declared"
+            )
             return None
         found[document.name] = base64.b64decode(text)
     return found
@@ -282,7 +308,9 @@ def _assistant(app: App, keys: Mapping[str, str], pulled: Pulled) -> dict[str, A
         return None
     missing = [identity for identity in app.config.datasets if identity not in keys]
     if missing:
-        pulled.notes.append(f"{name} uses knowledge bases that are not declared ({', '.join(missing)}): not declared")
+        pulled.notes.append(
+            f"{name} uses knowledge bases that are not declared ({', '.join(missing)}): not declared"
+        )
         return None
     declared: dict[str, Any] = {"name": app.name}
     optional: dict[str, tuple[Any, Callable[[Any], bool]]] = {
@@ -313,7 +341,9 @@ def _assistant(app: App, keys: Mapping[str, str], pulled: Pulled) -> dict[str, A
     declared["merge"] = "all" if settings.retrieval.mixed else "by_score"
     declared |= {"citations": bool(settings.citations), "site": app.enable_site, "api_key": None}
     if app.config.datasets and app.config.retrieval_mode != "multiple":
-        pulled.notes.append(f"{name} lets the model choose a knowledge base (retrieval `single`); apply will have it search all of them")
+        pulled.notes.append(
+            f"{name} lets the model choose a knowledge base (retrieval `single`); apply will have it search all of them"
+        )
     return declared
 
 
@@ -340,6 +370,10 @@ def write_files(pulled: Pulled, folder: Path) -> None:
     for name, content in pulled.files.items():
         path = folder / name
         if path.exists() and path.read_bytes() != content:
-            raise HostError(f"{path} is there already, with another content", where="--documents", hint="give an empty folder")
+            raise HostError(
+                f"{path} is there already, with another content",
+                where="--documents",
+                hint="give an empty folder",
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)

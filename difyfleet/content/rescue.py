@@ -42,7 +42,13 @@ def reset_password(on: Any, spec: HostSpec) -> str:
         source = f"{SECRETS_DIR}/{ADMIN_PASSWORD} (newly generated)"
     # asked for at the command's own prompts, so that the password stands in no process's arguments
     answers = f"{email}\n{password.reveal()}\n{password.reveal()}\n"
-    said = run(on, f"docker exec -i {PROJECT}-api-1 flask reset-password", f"{PROJECT}-api-1", stdin=answers, timeout=180)
+    said = run(
+        on,
+        f"docker exec -i {PROJECT}-api-1 flask reset-password",
+        f"{PROJECT}-api-1",
+        stdin=answers,
+        timeout=180,
+    )
     words = mask(" ".join(" ".join(said).split()))
     if "reset successfully" not in words:
         last = words.rpartition("Confirm new password:")[2].strip() or words[-200:]
@@ -68,9 +74,15 @@ def unlock(on: Any, spec: HostSpec) -> str:
         raise HostError(f"{email!r} is no e-mail address", where="admin.email")
     # REDISCLI_AUTH is in the container's environment
     commands = f"SELECT 0\nDEL login_error_rate_limit:{email}\n"
-    said = run(on, f"docker exec -i {PROJECT}-redis-1 redis-cli", f"{PROJECT}-redis-1", stdin=commands, timeout=60)
+    said = run(
+        on, f"docker exec -i {PROJECT}-redis-1 redis-cli", f"{PROJECT}-redis-1", stdin=commands, timeout=60
+    )
     if any("NOAUTH" in line or "ERR" in line for line in said):
-        raise HostError(f"Redis refused: {'; '.join(said)[:200]}", where=f"{PROJECT}-redis-1", hint="difyfleet apply --role dify")
+        raise HostError(
+            f"Redis refused: {'; '.join(said)[:200]}",
+            where=f"{PROJECT}-redis-1",
+            hint="difyfleet apply --role dify",
+        )
     remove_file(on, REFUSED_PATH)
     console.forget_login(on)
     was = "was locked or had wrong tries" if said and said[-1].strip().endswith("1") else "was not locked"

@@ -108,7 +108,11 @@ def ask(on: Any, spec: HostSpec, key: str, question: str) -> Asked:
 
 def _service(on: Any, spec: HostSpec, key: str) -> AppService:
     """The service API with the key that the host keeps; without one, with the app's own, found through the console."""
-    known = key if key in spec.assistants else next((k for k, a in spec.assistants.items() if shown_name(k, a) == key), None)
+    known = (
+        key
+        if key in spec.assistants
+        else next((k for k, a in spec.assistants.items() if shown_name(k, a) == key), None)
+    )
     kept: Secret | None = None
     if known is not None:
         entry = on.get_fact(HostSecrets).get(assistants.key_file(known))
@@ -118,7 +122,11 @@ def _service(on: Any, spec: HostSpec, key: str) -> AppService:
         app_id = _app_id(on, dify, spec, key)
         keys = dify.keys.all(app_id)
         if not keys:
-            raise HostError("it has no API key", where=f"assistant {key}", hint="declare it with api_key: true and run apply")
+            raise HostError(
+                "it has no API key",
+                where=f"assistant {key}",
+                hint="declare it with api_key: true and run apply",
+            )
         kept = keys[0].token
     return console.client(on, spec).app(kept)
 
@@ -164,13 +172,19 @@ def import_app(on: Any, spec: HostSpec, text: str, name: str | None) -> Imported
     except yaml.YAMLError as error:
         raise HostError(f"is not YAML: {error}", where="the DSL file") from error
     if not isinstance(data, dict) or not isinstance(data.get("app"), dict):
-        raise HostError("is not Dify's DSL: it has no `app`", where="the DSL file", hint="difyfleet dify export writes one")
+        raise HostError(
+            "is not Dify's DSL: it has no `app`",
+            where="the DSL file",
+            hint="difyfleet dify export writes one",
+        )
     dify = console.signed_in(on, spec)
     wanted = name or str(data["app"].get("name") or "")
     if not wanted:
         raise HostError("names no app", where="the DSL file", hint="give one with --name")
     if dify.apps.find(wanted) is not None:
-        raise HostError(f"there is an app {wanted!r} already", where="Dify", hint="give another name with --name")
+        raise HostError(
+            f"there is an app {wanted!r} already", where="Dify", hint="give another name with --name"
+        )
     app = dify.dsl.import_app(text, name=wanted)
     there = {dataset.id for dataset in dify.datasets.all()}
     used = app.config.datasets if app.config else ()
@@ -180,5 +194,8 @@ def import_app(on: Any, spec: HostSpec, text: str, name: str | None) -> Imported
 def show(answer: Asked) -> str:
     """An answer as text: its words, then the documents."""
     first = f"first word after {answer.first_token:.1f} s, " if answer.first_token is not None else ""
-    cited = "\n".join(f"  [{number}] {name}" for number, name in enumerate(answer.documents, 1)) or "  (no document cited)"
+    cited = (
+        "\n".join(f"  [{number}] {name}" for number, name in enumerate(answer.documents, 1))
+        or "  (no document cited)"
+    )
     return f"{answer.text.strip()}\n{cited}\n  {first}all {answer.seconds:.1f} s"

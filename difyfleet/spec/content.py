@@ -122,7 +122,8 @@ class Knowledge(Section):
         "automatic", description="automatic: cut at line ends, 500 tokens, overlap 50."
     )
     retrieval: Search | None = Field(
-        default_factory=Search, description="How it is searched. null: as it is in Dify (with a rerank model, say)."
+        default_factory=Search,
+        description="How it is searched. null: as it is in Dify (with a rerank model, say).",
     )
     permission: Literal["only_me", "all_team_members"] | None = Field(
         None, description="Who may see it in Dify. Default: as it is; a new one belongs to the admin alone."

@@ -76,6 +76,8 @@ class LabHost:
         base["hosts"] = {self.name: None}
         base["ssh"] = {"config": str(LAB / "ssh_config"), "known_hosts": str(LAB / "known_hosts")}
         base["docker"]["bundle"]["sha256sums"] = str(LAB / "SHA256SUMS")
+        for knowledge in base["knowledge"].values():
+            knowledge["documents"] = str(ROOT / "inventory" / knowledge["documents"])
         for key, value in sections.items():
             base[key] = (
                 {**base.get(key, {}), **value}
