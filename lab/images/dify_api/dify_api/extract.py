@@ -43,11 +43,17 @@ def _decoded(path: Path) -> str:
             text = data.decode(encoding)
         except UnicodeDecodeError:
             continue
-        # bytes of Latin-1 often pass for GB 18030 too: Chinese has far more of such pairs than Western text has accents
-        if encoding == "gb18030" and sum(byte > 127 for byte in data) < len(data) / 4:
+        if encoding == "gb18030" and not _chinese(data, text):
             continue
         return text.replace("\r\n", "\n").replace("\r", "\n")
     raise ExtractError(f"Could not detect encoding for {path.name}")
+
+
+def _chinese(data: bytes, text: str) -> bool:
+    """Bytes of Latin-1 often pass for GB 18030 too; but in Chinese nearly all high bytes come in pairs, and accents alone."""
+    runs = re.findall(rb"[\x80-\xff]+", data)
+    paired, high = sum(len(run) // 2 * 2 for run in runs), sum(map(len, runs))
+    return paired >= high * 0.8 and not re.search("[\ue000-\uf8ff]", text)
 
 
 def _plain(path: Path) -> Iterator[str]:

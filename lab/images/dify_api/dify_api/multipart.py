@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from .http import ApiError, Request
@@ -34,17 +35,26 @@ class Form:
         return self.files[name]
 
 
+def _parts(body: bytes, mark: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Head and content of each part; a large file is copied once only."""
+    place = body.find(mark)
+    while place >= 0:
+        start = place + len(mark)
+        place = body.find(b"\r\n" + mark, start)
+        middle = body.find(b"\r\n\r\n", start)
+        if place < 0 or middle < 0 or middle > place:
+            return
+        yield body[start:middle], body[middle + 4 : place]
+        place += 2
+
+
 def parse(request: Request) -> Form:
     """The form of a request; empty if its body is of another type."""
     form = Form()
     match = re.search(r'boundary="?([^";]+)"?', request.headers.get("Content-Type", ""))
     if not match or "multipart/form-data" not in request.headers.get("Content-Type", ""):
         return form
-    mark = b"--" + match[1].encode()
-    for part in (b"\r\n" + request.body).split(b"\r\n" + mark)[1:]:
-        head, found, content = part.partition(b"\r\n\r\n")
-        if not found or part.startswith(b"--"):
-            continue
+    for head, content in _parts(request.body, b"--" + match[1].encode()):
         headers = head.decode("utf-8", "replace")
         name = re.search(r'\bname="([^"]*)"', headers)
         filename = re.search(r'filename="((?:[^"\\]|\\.)*)"', headers)

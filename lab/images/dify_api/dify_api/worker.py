@@ -109,6 +109,9 @@ def _do_jobs(app: App) -> None:
         except (redis.RedisError, OSError):
             time.sleep(_BEAT)
             continue
+        except (ValueError, KeyError):
+            log.exception("a message in the queue is no job")
+            continue
         if job:
             tasks.run(app, *job)
 

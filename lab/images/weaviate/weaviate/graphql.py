@@ -99,6 +99,10 @@ def parse(query: str) -> Get:
             tokens.take("}")
         else:
             got.properties.append(name)
+    for _ in range(3):
+        tokens.take("}")
+    if tokens.peek():
+        raise QueryError(f"Syntax Error GraphQL: more after the end: {tokens.peek()}")
     return got
 
 
