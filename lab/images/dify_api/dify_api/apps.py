@@ -44,7 +44,7 @@ def get(request: Request, *modes: str) -> db.Row:
         raise not_found()
     if modes and row["mode"] not in modes:
         raise not_found(f"App mode is not in the supported list: {{{', '.join(map(repr, modes))}}}")
-    return row
+    return dict(row)
 
 
 def config_row(database: db.Database, app: db.Row) -> db.Row | None:

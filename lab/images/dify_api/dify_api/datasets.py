@@ -189,7 +189,8 @@ def change(app: App, dataset: db.Row, given: dict[str, Any], account: db.Row) ->
     :raises FieldError: if the new name is taken.
     """
     dataset_id = str(dataset["id"])
-    values = {name: given[name] for name in ("name", "description", "permission") if name in given}
+    names = ("name", "description", "permission")
+    values: dict[str, Any] = {name: given[name] for name in names if name in given}
     if "name" in values:
         taken = app.database.one(
             "SELECT 1 AS n FROM datasets WHERE tenant_id = %s AND name = %s AND id <> %s",

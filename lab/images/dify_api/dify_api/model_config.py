@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import uuid
 from typing import Any
 
 from .models import PROVIDERS, Models
@@ -78,7 +79,7 @@ def checked(mode: str, given: dict[str, Any], models: Models) -> dict[str, Any]:
 
     :raises ValueError: naming the first field that is wrong. Ids of knowledge bases are not looked up.
     """
-    made = {name: given.get(name) for name in _OMITTED}
+    made: dict[str, Any] = {name: given.get(name) for name in _OMITTED}
     for name, value in copy.deepcopy(_OMITTED).items():
         if made[name] is None:
             made[name] = value
@@ -86,7 +87,7 @@ def checked(mode: str, given: dict[str, Any], models: Models) -> dict[str, Any]:
     made["annotation_reply"] = dict(_OFF)
     if made["prompt_type"] not in ("simple", "advanced"):
         raise ValueError("prompt_type must be in ['simple', 'advanced']")
-    for field in made["user_input_form"]:
+    for field in made["user_input_form"] or ():
         _form_field(field)
     for name in ("pre_prompt", "opening_statement"):
         if not isinstance(made[name], str):
@@ -97,6 +98,11 @@ def checked(mode: str, given: dict[str, Any], models: Models) -> dict[str, Any]:
     if not isinstance(configs, dict):
         raise ValueError("dataset_configs must be of object type")
     configs.setdefault("datasets", {"strategy": "router", "datasets": []})
+    for name in dataset_ids(made):
+        try:
+            uuid.UUID(name)
+        except ValueError:
+            raise ValueError("id in dataset must be of UUID type") from None
     if mode == "completion" and dataset_ids(made) and not given.get("dataset_query_variable"):
         raise ValueError("Dataset query variable is required when dataset is exist")
     made["dataset_query_variable"] = given.get("dataset_query_variable")

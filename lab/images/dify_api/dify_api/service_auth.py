@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
@@ -27,7 +28,7 @@ def _key(request: Request, kind: str) -> db.Row:
     return dict(row)
 
 
-def app_key(user: str = "") -> Any:
+def app_key(user: str = "") -> Callable[[Handler], Handler]:
     """A call of an app: its row goes into ``request.account``.
 
     :param user: where a user must be named: ``json`` or ``query``; empty: it need not.
