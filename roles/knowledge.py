@@ -90,4 +90,5 @@ def _checks(spec: HostSpec, key: str, dify: Dify, dataset: Dataset) -> Iterator[
             f"{title}: can be searched",
             not broken,
             reason if broken and reason else f"{len(found)} documents in use",
+            "difyfleet apply --role dify --role dify_models; docker logs --tail 50 dify-weaviate-1",
         )

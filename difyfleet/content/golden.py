@@ -141,7 +141,7 @@ def trouble(dify: Dify, dataset: Dataset, question: str) -> str | None:
 def explained(error: str) -> str:
     """The server's words about a failed search, with the part of the stack that they are about in front."""
     lowered = error.lower()
-    if "weaviate" in lowered or ":8080" in lowered:
+    if "weaviate" in lowered or "vector database" in lowered or ":8080" in lowered:
         return f"the vector store (weaviate) does not answer ({error[:200]})"
     if "11434" in lowered or "ollama" in lowered or "embed" in lowered:
         return f"the embedding model does not answer ({error[:200]})"

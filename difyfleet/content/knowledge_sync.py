@@ -236,7 +236,7 @@ def _failure(status: IndexingStatus, step: DocumentStep) -> str:
 
 def _advice(failed: Sequence[str]) -> str:
     words = " ".join(failed).lower()
-    if "weaviate" in words or "8080" in words:
+    if "weaviate" in words or "vector database" in words or "8080" in words:
         return "the vector store does not answer: docker logs --tail 50 dify-weaviate-1; then run apply again"
     if "11434" in words or "ollama" in words or "embed" in words:
         return (
