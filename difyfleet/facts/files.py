@@ -55,7 +55,12 @@ class PathState(FactBase[FileState | None]):
         if not lines or not lines[0]:
             return None
         kind, mode, owner, group, size = lines[0].split("|")
-        kinds = {"regular file": "file", "regular empty file": "file", "directory": "directory", "symbolic link": "link"}
+        kinds = {
+            "regular file": "file",
+            "regular empty file": "file",
+            "directory": "directory",
+            "symbolic link": "link",
+        }
         return FileState(
             kind=kinds.get(kind, "other"),
             mode=mode.rjust(4, "0"),

@@ -26,8 +26,8 @@ class HostSecrets(FactBase[dict[str, KeptSecret]]):
 
     def command(self) -> str:
         return (
-            f"for f in {SECRETS_DIR}/*; do [ -f \"$f\" ] || continue; "
-            "printf '%s|%s|%s\\n' \"${f##*/}\" \"$(stat -c '%a|%U:%G' \"$f\")\" \"$(cat \"$f\")\"; done; true"
+            f'for f in {SECRETS_DIR}/*; do [ -f "$f" ] || continue; '
+            'printf \'%s|%s|%s\\n\' "${f##*/}" "$(stat -c \'%a|%U:%G\' "$f")" "$(cat "$f")"; done; true'
         )
 
     @staticmethod
