@@ -110,7 +110,10 @@ def markdown() -> str:
     parts.append(_SOURCE_RULES)
     for name in SECTIONS:
         annotation = HostSpec.model_fields[name].annotation
-        for model in [*models(annotation), *(one for item in _item_types(annotation) for one in models(item))]:
+        for model in [
+            *models(annotation),
+            *(one for item in _item_types(annotation) for one in models(item)),
+        ]:
             parts += _section(name, model, 2)
     parts += _env_table()
     return "".join(parts)
