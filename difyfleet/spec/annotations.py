@@ -56,7 +56,9 @@ def without_empty_sections(node: Node, annotation: Any) -> Any:
     for key, child in node.entries.items():
         known = any(key in model.model_fields for model in found)
         below = step(annotation, key) if known or not found else Any
-        if child.is_null and known and models(below) and type(None) not in members(below):
+        if child.is_null and models(below) and type(None) not in members(below):
+            if not known:  # a thing by key, of which nothing is said: all defaults
+                plain[key] = {}
             continue
         plain[key] = without_empty_sections(child, below)
     return plain

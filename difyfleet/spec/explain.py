@@ -36,6 +36,8 @@ PATTERN_WORDS = {
     r"^[0-9a-f]{12,64}$": "12 to 64 hex digits in lower case",
     r"^[^@\s]+@[^@\s]+\.[^@\s]+$": "an e-mail address",
     r"^[A-Za-z0-9][A-Za-z0-9._/:-]*$": "a model name such as qwen2.5:7b",
+    r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$": "letters, digits, - and _ (40 at most)",
+    r"^#[0-9A-Fa-f]{3,6}$": "a colour such as #FFEAD5",
 }
 
 
@@ -59,13 +61,11 @@ def explain(error: ValidationError, annotation: Any, node: Node, problems: Probl
 
 def _explain_union(group: list[_Found], problems: Problems) -> None:
     """A value that fits no member of a union: the members that are of another kind altogether have nothing to say."""
-    close = [found for found in group if found.below_member or found.type not in _KIND_WORDS]
+    close = [found for found in group if not found.of_another_kind]
     for found in close:
         problems.error(*found.sentence())
     if not close:
-        words = _or(dict.fromkeys(_KIND_WORDS[found.type] for found in group)).replace(
-            "true or false", "true/false"
-        )
+        words = _or(dict.fromkeys(found.kind_words for found in group)).replace("true or false", "true/false")
         problems.error(group[0].node.at, group[0].node.path, f"should be {words}, not {given(group[0].node)}")
 
 
@@ -82,6 +82,11 @@ class _Found:
         self.union_path: str | None = None
         self.below_member = False
         location = list(details["loc"])
+        self.about_key = (
+            bool(location) and location[-1] == "[key]"
+        )  # pydantic's mark: the key itself is wrong
+        if self.about_key:
+            location.pop()
         if self.type in ("missing", "extra_forbidden"):
             self.key = str(location.pop())
         for element in location:
@@ -95,8 +100,22 @@ class _Found:
         if self.union_path is not None and self.key is not None:
             self.below_member = True
 
+    @property
+    def of_another_kind(self) -> bool:
+        """Whether a union's member only says that the value is something else altogether."""
+        if self.below_member:
+            return False
+        return self.type in _KIND_WORDS or (self.type == "literal_error" and self.node.kind != "scalar")
+
+    @property
+    def kind_words(self) -> str:
+        """What this member of a union would take."""
+        return str(self.context["expected"]) if self.type == "literal_error" else _KIND_WORDS[self.type]
+
     def sentence(self) -> tuple[Position, str, str]:
         """Position, key path and text."""
+        if self.about_key:
+            return self.node.key_at, self.node.path, f"the key {self._text().partition(', not ')[0]}"
         if self.key is not None:
             child = self.node.child(self.key)
             at = child.key_at if child else self.node.key_at
