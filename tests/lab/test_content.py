@@ -128,12 +128,12 @@ def test_one_changed_sentence_replaces_exactly_that_document(inside: Inside) -> 
 
 def test_a_removed_file_and_a_new_one(inside: Inside) -> None:
     before = inside.documents()
-    (inside.folder / "更新记录.txt").unlink()
+    (inside.folder / "价格表.xlsx").unlink()
     (inside.folder / "附录.md").write_text("# 附录\n\n包装箱尺寸是 300 毫米乘 200 毫米。\n")
     applied = inside.apply()
     assert applied.code == 0, applied.out + applied.err
     after = inside.documents()
-    assert set(before) - set(after) == {"更新记录.txt"}
+    assert set(before) - set(after) == {"价格表.xlsx"}
     assert set(after) - set(before) == {"附录.md"}
     assert all(after[name] == before[name] for name in set(before) & set(after))
 
@@ -159,7 +159,7 @@ EDITS: dict[str, tuple[Callable[[Inside], Any], str]] = {
     ),
     "model": (lambda inside: inside.edit_app(model="llama3.2"), "model llama3.2, wanted qwen2.5:7b"),
     "temperature": (
-        lambda inside: inside.edit_app(params={"temperature": 0.9, "num_predict": 40, "num_ctx": 4096}),
+        lambda inside: inside.edit_app(params={"temperature": 0.9, "num_predict": 60, "num_ctx": 4096}),
         'parameters {"temperature": 0.9}, wanted {"temperature": 0.0}',
     ),
     "citations": (lambda inside: inside.edit_app(citations=False), "citation switch off, wanted on"),
