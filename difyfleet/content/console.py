@@ -27,7 +27,7 @@ from difyfleet.spec.secret_values import value_of
 PROJECT = "dify"  # compose project
 ADMIN_PASSWORD = "dify_admin_password"  # noqa: S105 - a name
 START = 120.0  # seconds that a server which was just started may take to answer
-_CLIENT, _FAILED = "difyfleet.dify", "difyfleet.dify_login_error"
+_CLIENT, _FAILED, _REFUSED = "difyfleet.dify", "difyfleet.dify_login_error", "difyfleet.dify_login_refused"
 
 
 def base_url(dify: spec_models.Dify) -> str:
@@ -130,7 +130,7 @@ def _login(on: Any, spec: HostSpec, dify: Dify) -> None:
             where=where,
             hint="give it as admin.password, or set a new one: difyfleet dify reset-password INVENTORY --limit HOST",
         )
-    record = on.get_fact(JsonFile, path=REFUSED_PATH)
+    record = _refused(on)
     if record is not None and is_of(record, email, password):
         raise HostError(
             f"the password from {password_source(spec)} was refused on {record.get('at', 'an earlier run')} and is not tried again",
@@ -140,7 +140,9 @@ def _login(on: Any, spec: HostSpec, dify: Dify) -> None:
     try:
         dify.session.login(email, password)
     except refused.LoginRefused as error:
-        state.write_file(on, REFUSED_PATH, record_of(email, password))
+        text = record_of(email, password)
+        state.write_file(on, REFUSED_PATH, text)
+        on.connector_data[_REFUSED] = json.loads(text)
         raise HostError(
             f"Dify refused the login with the password from {password_source(spec)} ({error.what}). One try was made",
             where=where,
@@ -154,9 +156,27 @@ def _login(on: Any, spec: HostSpec, dify: Dify) -> None:
         ) from error
 
 
-def refused_before(on: Any, spec: HostSpec) -> bool:
+def _refused(on: Any) -> dict[str, Any] | None:
+    """The note about a refused login; read once per run."""
+    if _REFUSED not in on.connector_data:
+        on.connector_data[_REFUSED] = on.get_fact(JsonFile, path=REFUSED_PATH)
+    found: dict[str, Any] | None = on.connector_data[_REFUSED]
+    return found
+
+
+def refused_before(on: Any) -> bool:
     """Whether the note about a refused login is there."""
-    return on.get_fact(JsonFile, path=REFUSED_PATH) is not None
+    return _refused(on) is not None
+
+
+def forget_refusal(on: Any) -> None:
+    """Remove the note about a refused login.
+
+    Raises:
+        HostError: it could not be removed.
+    """
+    state.remove_file(on, REFUSED_PATH)
+    on.connector_data[_REFUSED] = None
 
 
 def record_of(email: str, password: Secret) -> str:

@@ -327,6 +327,8 @@ def _outdated(
         return "content changed"
     if entry.file_id != document.file_id:
         return "replaced in Dify by another upload"
+    if entry.rule_id and entry.rule_id != (document.rule_id or ""):
+        return "segmented anew in Dify"
     return "segmentation changed" if entry.rule and entry.rule != rule else ""
 
 

@@ -141,16 +141,12 @@ class Sync:
         if known is None or known.id != self.dataset_id:
             known = state.knowledge[self.key] = KnownKnowledge(self.dataset_id)
         for step in plan.steps:
-            if (
-                step.document
-                and step.action not in (ADD, REPLACE, REMOVE)
-                and step.name not in known.documents
-            ):
+            if step.document is None or step.action in (ADD, REPLACE, REMOVE):
+                continue
+            entry = known.documents.get(step.name)
+            if entry is None or entry.id != step.document.id:
                 # its segmentation is taken as it is; from now on a change of the declared one counts
-                entry = KnownDocument(
-                    step.document.id, step.document.file_id or "", step.sha256, fingerprint(self.rule)
-                )
-                known.documents[step.name] = entry
+                known.documents[step.name] = self._entry(step.document, step.document.file_id or "", step)
         remembered.save(self.on, state)
 
     def _remove(self, document: Document) -> None:
@@ -172,13 +168,16 @@ class Sync:
         sent = {upload.name: upload.id for upload in uploads}
         self._remember(
             {
-                document.name: KnownDocument(
-                    document.id, sent[document.name], step.sha256, fingerprint(self.rule)
-                )
+                document.name: self._entry(document, sent[document.name], step)
                 for document, step in _paired(batch, steps)
             }
         )
         return batch
+
+    def _entry(self, document: Document, file_id: str, step: DocumentStep) -> KnownDocument:
+        return KnownDocument(
+            document.id, file_id, step.sha256, fingerprint(self.rule), document.rule_id or ""
+        )
 
     def _remember(self, changes: dict[str, KnownDocument | None]) -> None:
         state = remembered.load(self.on)

@@ -7,9 +7,8 @@ from typing import Any
 
 from difyfleet.content import console
 from difyfleet.content.console import ADMIN_PASSWORD, PROJECT
-from difyfleet.content.state import remove_file, run, write_file
+from difyfleet.content.state import run, write_file
 from difyfleet.errors import HostError
-from difyfleet.facts.dify_state import REFUSED_PATH
 from difyfleet.facts.secrets import SECRETS_DIR
 from difyfleet.secrets import Secret, generate, mask
 from difyfleet.spec.models import HostSpec
@@ -83,7 +82,7 @@ def unlock(on: Any, spec: HostSpec) -> str:
             where=f"{PROJECT}-redis-1",
             hint="difyfleet apply --role dify",
         )
-    remove_file(on, REFUSED_PATH)
+    console.forget_refusal(on)
     console.forget_login(on)
     was = "was locked or had wrong tries" if said and said[-1].strip().endswith("1") else "was not locked"
     return f"{email} may log in again ({was})"

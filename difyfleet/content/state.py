@@ -29,12 +29,14 @@ class KnownDocument:
         file_id: of the upload it was made of; another one means that somebody replaced it.
         sha256: of the content that was sent.
         rule: fingerprint of the segmentation that was declared when it was sent, or found and taken as it is.
+        rule_id: of that segmentation in Dify; another one means that somebody cut it anew.
     """
 
     id: str
     file_id: str
     sha256: str
     rule: str = ""
+    rule_id: str = ""
 
 
 @dataclass

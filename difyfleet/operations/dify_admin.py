@@ -12,7 +12,6 @@ from difyfleet.clients.dify import errors as refused
 from difyfleet.content import console
 from difyfleet.content.console import ADMIN_PASSWORD
 from difyfleet.content.rescue import strong
-from difyfleet.content.state import remove_file
 from difyfleet.errors import HostError
 from difyfleet.facts.dify_state import REFUSED_PATH
 from difyfleet.facts.secrets import SECRETS_DIR, HostSecrets
@@ -74,9 +73,9 @@ def admin(spec: HostSpec) -> Generator[Any, None, None]:
         yield call(create, spec)
         return
     console.signed_in(host, spec)
-    if console.refused_before(host, spec):
+    if console.refused_before(host):
         yield Change(f"{REFUSED_PATH}: the login works again")
-        yield call(remove_file, REFUSED_PATH)
+        yield call(console.forget_refusal)
 
 
 def create(on: Any, spec: HostSpec) -> None:

@@ -227,6 +227,7 @@ class Documents(Part):
     def add(self, dataset: str, file_ids: list[str], rule: ProcessRule) -> Batch:
         made = []
         with self.s.write("add " + ", ".join(self.s.uploads[each][0] for each in file_ids)):
+            rule_id = self.s.new()
             for file_id in file_ids:
                 name, content = self.s.uploads[file_id]
                 old = next((each for each in self.all(dataset) if each.name == name and each.enabled), None)
@@ -246,6 +247,7 @@ class Documents(Part):
                     file_id,
                     len(content),
                     "",
+                    rule_id,
                 )
                 self.s.docs[dataset][document.id] = document
                 made.append(document)

@@ -227,6 +227,11 @@ EDITS: dict[str, tuple[Callable[[FakeDify], None], str, list[str]]] = {
         "knowledge base 手册: document bell.txt: replaced in Dify by another upload",
         ["upload bell.txt", "add bell.txt"],
     ),
+    "document segmented anew": (
+        _change_document(rule_id="22222222-0000-0000-0000-000000000000"),
+        "knowledge base 手册: document bell.txt: segmented anew in Dify",
+        ["upload bell.txt", "add bell.txt"],
+    ),
     "document switched off": (
         _change_document(enabled=False),
         "knowledge base 手册: document bell.txt: switched off in Dify",

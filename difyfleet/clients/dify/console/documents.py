@@ -31,6 +31,7 @@ class Document:
     file_id: str | None  # its upload
     file_size: int | None  # bytes of the upload
     doc_form: str
+    rule_id: str | None = None  # its segmentation; every `add`, and every change in the pages, makes a new one
 
 
 @dataclass(frozen=True)
@@ -280,4 +281,5 @@ def _document(entry: Fields) -> Document:
         file_id=str(source or upload.get("id")) if source or upload.get("id") else None,
         file_size=upload.get("size"),
         doc_form=entry.text("doc_form", "text_model"),
+        rule_id=entry.text("dataset_process_rule_id", None),
     )
