@@ -9,6 +9,7 @@ from pyinfra import host
 from difyfleet.checks import Check
 from difyfleet.clients.dify import Dataset, Dify
 from difyfleet.content import console, golden, knowledge, knowledge_sync
+from difyfleet.content import documents as files
 from difyfleet.content import state as remembered
 from difyfleet.errors import HostError
 from difyfleet.operations import dify_knowledge
@@ -54,7 +55,7 @@ def _checks(spec: HostSpec, key: str, dify: Dify, dataset: Dataset) -> Iterator[
     if section.documents is not None:
         known = knowledge_sync.known_of(remembered.load(host), key, dataset)
         there = knowledge_sync.what_is_there(host, dify, known, dataset.id)
-        plan = knowledge.plan_documents(section, known, there)
+        plan = files.plan_documents(section, known, there)
         wrong = [step.why for step in plan.changes]
         kept = len(plan.steps) - len(wrong)
         yield Check(

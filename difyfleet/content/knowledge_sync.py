@@ -21,7 +21,7 @@ from difyfleet.clients.dify import (
 from difyfleet.clients.dify.console.indexing import Watch
 from difyfleet.content import state as remembered
 from difyfleet.content.console import PROJECT
-from difyfleet.content.knowledge import (
+from difyfleet.content.documents import (
     ADD,
     ENABLE,
     REMOVE,
@@ -30,10 +30,10 @@ from difyfleet.content.knowledge import (
     DocumentPlan,
     DocumentStep,
     There,
-    fingerprint,
     too_large,
     unknown_uploads,
 )
+from difyfleet.content.knowledge import fingerprint
 from difyfleet.content.state import DifyState, KnownDocument, KnownKnowledge
 from difyfleet.errors import HostError
 from difyfleet.facts.dify_uploads import DifyUploads

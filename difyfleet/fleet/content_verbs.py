@@ -12,6 +12,7 @@ import yaml
 from difyfleet.clients.dify import Answer, AppService, Dify
 from difyfleet.content import assistants, console, pull, rescue
 from difyfleet.content import state as remembered
+from difyfleet.content.pulled import write_files
 from difyfleet.errors import HostError
 from difyfleet.facts.secrets import HostSecrets
 from difyfleet.fleet.engine import engine
@@ -66,7 +67,7 @@ def pulled(on: Any, spec: HostSpec, folder: Path | None, named: str | None) -> s
     """
     found = pull.pull(on, spec, named)
     if folder is not None:
-        pull.write_files(found, folder)
+        write_files(found, folder)
     return found.yaml(spec.name)
 
 

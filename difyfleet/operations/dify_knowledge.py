@@ -8,8 +8,8 @@ from typing import Any
 from pyinfra import host, state
 
 from difyfleet.content import console, knowledge, knowledge_sync
+from difyfleet.content import documents as files
 from difyfleet.content import state as remembered
-from difyfleet.content.knowledge import There
 from difyfleet.content.state import KnownKnowledge
 from difyfleet.errors import HostError
 from difyfleet.operations.base import Change, call, operation
@@ -79,8 +79,8 @@ def documents(spec: HostSpec, key: str) -> Generator[Any, None, None]:
     kept = remembered.load(host)
     dataset = knowledge.find(dify, kept.knowledge.get(key), name)
     known = knowledge_sync.known_of(kept, key, dataset) if dataset else None
-    there = knowledge_sync.what_is_there(host, dify, known, dataset.id) if dataset else There()
-    plan = knowledge.plan_documents(section, known, there)
+    there = knowledge_sync.what_is_there(host, dify, known, dataset.id) if dataset else files.There()
+    plan = files.plan_documents(section, known, there)
     for step in plan.changes:
         yield Change(f"knowledge base {name}: {step.why}")
     if plan.changes and dataset:
@@ -90,7 +90,7 @@ def documents(spec: HostSpec, key: str) -> Generator[Any, None, None]:
         yield call(_unmade, name)  # a plan gets this far; while executing the knowledge base has been made
 
 
-def _carry_out(on: Any, sync: knowledge_sync.Sync, plan: knowledge.DocumentPlan) -> None:
+def _carry_out(on: Any, sync: knowledge_sync.Sync, plan: files.DocumentPlan) -> None:
     sync.documents(plan)
 
 

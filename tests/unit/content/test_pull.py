@@ -20,6 +20,7 @@ from difyfleet.clients.dify import (
     Settings,
 )
 from difyfleet.content import pull
+from difyfleet.content.pulled import Pulled, write_files
 from difyfleet.errors import HostError
 from difyfleet.facts.uploaded_file import UploadedFile
 from difyfleet.operations import dify_assistants, dify_knowledge, dify_models
@@ -91,7 +92,7 @@ def on(monkeypatch: pytest.MonkeyPatch) -> Host:
     return Host(server, {"/etc/difyfleet/secrets/dify_admin_password": "Passw0rd-1"})
 
 
-def pulled(on: Host, documents: str | None = None) -> pull.Pulled:
+def pulled(on: Host, documents: str | None = None) -> Pulled:
     with on_host(on):
         return pull.pull(on, SPEC, documents)
 
@@ -162,7 +163,7 @@ def test_models_of_a_type_that_is_not_declared(on: Host, monkeypatch: pytest.Mon
 def test_a_plan_right_after_is_empty(on: Host, tmp_path: Path, documents: str | None) -> None:
     found = pulled(on, documents)
     if documents:
-        pull.write_files(found, tmp_path / documents)
+        write_files(found, tmp_path / documents)
         assert (tmp_path / "pulled" / "manuals-2024" / "bell.txt").read_text() == "钟在12点敲响。"
         assert found.knowledge["manuals-2024"]["segmentation"] == {
             "separator": "\n\n", "max_tokens": 300, "overlap": 20, "remove_extra_spaces": True, "remove_urls_emails": False,
@@ -196,11 +197,11 @@ def test_a_lost_original_leaves_the_documents_undeclared(on: Host) -> None:
 
 def test_files_that_are_there_are_not_overwritten(on: Host, tmp_path: Path) -> None:
     found = pulled(on, "pulled")
-    pull.write_files(found, tmp_path)
-    pull.write_files(found, tmp_path)
+    write_files(found, tmp_path)
+    write_files(found, tmp_path)
     (tmp_path / "manuals-2024" / "bell.txt").write_text("mine")
     with pytest.raises(HostError, match="another content"):
-        pull.write_files(found, tmp_path)
+        write_files(found, tmp_path)
 
 
 def test_the_yaml_says_what_was_found(on: Host) -> None:
