@@ -37,7 +37,8 @@ def _run(
     _, hosts = _selected(inventory, limit, console)
     if one and len(hosts) != 1:
         names = ", ".join(spec.name for spec in hosts)
-        raise click.UsageError(f"{verb} works on one host; name it with --limit (here: {names})")
+        how = "write HOST/ASSISTANT" if verb == "ask" else "name it with --limit"
+        raise click.UsageError(f"{verb} works on one host; {how} (here: {names})")
     with watching(console, quiet=as_json):
         outcomes = on_each(hosts, function)
     if as_json:
