@@ -69,6 +69,11 @@ def port_holder(seen: Fitness, spec: HostSpec, want: WantedPort) -> str | None:
             )
     for listener in seen.listeners or ():
         if listener.port == want.port and _overlap(listener.address, want.address):
+            if listener.process == "docker-proxy" and any(
+                is_ours(container.working_dir, container.project, spec) and not container.ports
+                for container in seen.containers
+            ):
+                continue  # `docker ps` shows no port of a container that is restarting just now
             return (
                 f"{listener.process or 'a process'} (pid {listener.pid})"
                 if listener.pid

@@ -73,7 +73,7 @@ DRIFT = {
     "ollama started with another image": (
         "f=/opt/difyfleet/ollama/compose.yml; docker tag redis:6-alpine other/ollama:1;"
         " sed 's#image: .*#image: other/ollama:1#; s#^name:.*##' $f > /root/other.yml;"
-        " docker compose -p ollama -f /root/other.yml up -d --no-deps --pull never; rm /root/other.yml",
+        " docker compose -p ollama --project-directory /opt/difyfleet/ollama -f /root/other.yml up -d --no-deps --pull never; rm /root/other.yml",
         ["ollama", "image"],
     ),
     "model deleted": (f"docker exec {OLLAMA} ollama rm llama3.2", ["llama3.2"]),

@@ -205,6 +205,13 @@ def test_our_own_containers_hold_ports_rightly() -> None:
         )
 
 
+def test_a_restarting_container_of_ours_shows_no_port_but_its_proxy_may_live() -> None:
+    proxy = (Listener("127.0.0.1", 11434, "docker-proxy", 9),)
+    restarting = Published("ollama", "ollama", "/opt/difyfleet/ollama", ())
+    assert blocking(replace(FIT, listeners=proxy, containers=(restarting,)), spec(**SMALL)) == []
+    assert names(blocking(replace(FIT, listeners=proxy, containers=()), spec(**SMALL))) == ["ports"]
+
+
 def test_without_ss_ports_only_warn() -> None:
     found = [c for c in judge(replace(FIT, listeners=None), spec(**SMALL), NOW) if name_of(c) == "ports"]
     assert [(c.ok, c.warn_only) for c in found] == [(False, True)] * 3

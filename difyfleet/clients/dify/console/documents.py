@@ -31,7 +31,9 @@ class Document:
     file_id: str | None  # its upload
     file_size: int | None  # bytes of the upload
     doc_form: str
-    rule_id: str | None = None  # its segmentation; every `add`, and every change in the pages, makes a new one
+    rule_id: str | None = (
+        None  # its segmentation; every `add`, and every change in the pages, makes a new one
+    )
 
 
 @dataclass(frozen=True)
