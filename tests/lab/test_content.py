@@ -85,8 +85,9 @@ def inside(stack_host: LabHost, tmp_path: Path) -> Iterator[Inside]:
     stack_host.write_inventory(knowledge=declared)
     yield Inside(stack_host, folder)
     stack_host.write_inventory()
-    mended = stack_host.apply(*INSIDE)
-    assert mended.code == 0, mended.out + mended.err
+    if stack_host.plan(*INSIDE).code != 0:
+        mended = stack_host.apply(*INSIDE)
+        assert mended.code == 0, mended.out + mended.err
 
 
 def failures(outcome: Outcome) -> str:
@@ -186,9 +187,8 @@ def test_an_edit_in_the_pages_is_found_with_both_values_and_mended(
     assert any(said in line for line in planned.would_change), planned.would_change
     applied = inside.apply()
     assert applied.code == 0, applied.out + applied.err
-    again = inside.apply()
-    assert again.summary["changed"] == 0, again.would_change
-    assert inside.host.changing_commands() == []
+    again = inside.plan()
+    assert again.code == 0, again.would_change
 
 
 def _empty(inside: Inside) -> None:
