@@ -32,7 +32,6 @@ _COMPLETION = {
     "num_ctx": "context",
     "repeat_penalty": "repeat_penalty",
     "seed": "seed",
-    "stop": "stop",
 }
 
 

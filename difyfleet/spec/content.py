@@ -165,10 +165,10 @@ class Parameters(Section):
         None, description="Above 1: fewer repetitions."
     )
     seed: int | None = Field(None, description="Number that makes chance repeatable.")
-    stop: list[str] = Field(default_factory=list, description="Texts at which an answer ends.")
-    more: dict[str, str | int | float | bool] = Field(
+    more: dict[str, str | int | float | bool | list[str]] = Field(
         default_factory=dict,
-        description="Other completion parameters of Dify's Ollama provider, as they are.",
+        description="Other completion parameters of Dify's Ollama provider, as they are. (`stop` has no effect on an assistant's plain "
+        "prompt in 0.11.2.)",
     )
 
     def completion(self, *, documents: bool) -> dict[str, Any]:
@@ -186,7 +186,6 @@ class Parameters(Section):
             "num_ctx": context or None,
             "repeat_penalty": self.repeat_penalty,
             "seed": self.seed,
-            "stop": self.stop or None,
         }
         return {key: value for key, value in named.items() if value is not None} | dict(self.more)
 

@@ -43,13 +43,13 @@ def test_completion_parameters() -> None:
     assert Parameters().completion(documents=False) == {}
     assert Parameters().completion(documents=True) == {"num_ctx": 4096}
     assert Parameters(context=0).completion(documents=True) == {}
-    given = Parameters(temperature=0, max_tokens=60, context=8192, stop=["\n"], more={"mirostat": 1})
+    given = Parameters(temperature=0, max_tokens=60, context=8192, more={"mirostat": 1, "stop": ["\n"]})
     assert given.completion(documents=True) == {
         "temperature": 0,
         "num_predict": 60,
         "num_ctx": 8192,
-        "stop": ["\n"],
         "mirostat": 1,
+        "stop": ["\n"],
     }
 
 
