@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import multiprocessing
 import re
 import select
 import socket
 import ssl
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -135,9 +135,12 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*certificate(tmp_path))
         httpd.socket = context.wrap_socket(httpd.socket, server_side=True)
-    threading.Thread(target=httpd.serve_forever, daemon=True).start()
+    # a process of its own: once gevent has patched threading, a TLS handshake in here would wait for itself
+    process = multiprocessing.get_context("fork").Process(target=httpd.serve_forever, daemon=True)
+    process.start()
     yield f"{request.param}://127.0.0.1:{httpd.server_port}"
-    httpd.shutdown()
+    process.kill()
+    process.join()
     httpd.server_close()
 
 
