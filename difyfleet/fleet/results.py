@@ -16,6 +16,8 @@ UNCHANGED, CHANGED, WOULD_CHANGE, FAILED, SKIPPED = (
     "skipped",
 )
 
+CORRECTIVE, INTENTIONAL = "corrective", "intentional"  # the host was changed; the inventory was changed
+
 
 @dataclass
 class OperationResult:
@@ -28,6 +30,8 @@ class OperationResult:
     seconds: float = 0.0
     why: list[str] = field(default_factory=list)
     error: str | None = None
+    kind: str | None = None  # of a change: CORRECTIVE, INTENTIONAL; None = not known or nothing to change
+    loses_data: bool = False  # the change would remove something that only exists on this host
 
 
 @dataclass
@@ -134,3 +138,35 @@ class RunResult:
             ],
             "journal": self.journal,
         }
+
+
+@dataclass(frozen=True)
+class RoleRecord:
+    """One role on one host in one past run."""
+
+    role: str
+    state: str  # clean, drift, changed, failed
+    kind: str | None = None  # CORRECTIVE, INTENTIONAL or both as "mixed"; None = not known or clean
+    changes: tuple[str, ...] = ()  # "operation: why"
+    failed_checks: tuple[str, ...] = ()  # "check: evidence"
+
+
+@dataclass(frozen=True)
+class HostRecord:
+    """One host in one past run."""
+
+    name: str
+    roles: tuple[RoleRecord, ...] = ()
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One past run as the history keeps it: what a report needs, no diffs."""
+
+    verb: str
+    at: str  # UTC, ISO 8601: 2026-11-24T10:45:00Z
+    environment: str
+    exit: int
+    seconds: float
+    hosts: tuple[HostRecord, ...] = ()
