@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Iterator
+from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 
@@ -308,3 +310,75 @@ def test_import_rules_are_those_of_the_house_test() -> None:
             continue
         expected = {target.removeprefix("difyfleet.") for target in targets if target != "lab"}
         assert rows[short] == expected, room
+
+
+SECTIONS = ("ssh", "admin", "preflight", "docker", "ollama", "openwebui", "dify", "knowledge", "assistants")
+_INLINE = re.compile(rf"`((?:{'|'.join(SECTIONS)}): \{{[^`]*\}})`")
+
+
+def fragments() -> list[tuple[str, str]]:
+    """Parts of inventories: code blocks without hosts, and `section: {...}` in a line."""
+    found = []
+    for page in PAGES:
+        blocks = [text for language, text in _FENCE.findall(page.read_text()) if language == "yaml"]
+        blocks = [text for text in blocks if "hosts:" not in text and text.startswith(SECTIONS)]
+        found += [(name_of(page), text) for text in [*blocks, *_INLINE.findall(prose(page))]]
+    return found
+
+
+def _paths(value: object) -> Iterator[str]:
+    """What a fragment names on the controller: documents, prompts, archives."""
+    files = {"documents", "prompt_file", "file", "compose_file", "sha256sums", "key", "known_hosts"}
+    for key, below in value.items() if isinstance(value, dict) else ():
+        if key in files and isinstance(below, str):
+            yield below
+        yield from _paths(below)
+
+
+@pytest.mark.parametrize(("page", "text"), fragments())
+def test_parts_of_inventories_in_the_documents_are_valid(
+    page: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in re.findall(r"env: (\w+)", text):
+        monkeypatch.setenv(name, "a-passw0rd")
+    part = yaml.safe_load(text)
+    content = b"x\n"
+    digest = sha256(content).hexdigest()
+    sums = "".join(f"{digest}  {Path(path).name}\n" for path in _paths(part))
+    for path in _paths(part):
+        there = Path(path.replace("~", str(tmp_path))) if "~" in path else tmp_path / path
+        if there.suffix or "/." in str(there) or path == "known_hosts":
+            there.parent.mkdir(parents=True, exist_ok=True)
+            there.write_bytes(sums.encode() if there.name == "SHA256SUMS" else content)
+        else:
+            there.mkdir(parents=True)
+            (there / "假期.docx").write_bytes(content)
+    admin = {"email": "ops@example.com", **part.pop("admin", {})}
+    inventory = tmp_path / "prod.yml"
+    inventory.write_text(
+        yaml.safe_dump({"admin": admin, "hosts": {"llm": "192.0.2.1"}, **part}, allow_unicode=True)
+    )
+    assert load(inventory).warnings == (), page
+
+
+def test_there_are_parts_of_inventories() -> None:
+    pages = [page for page, _ in fragments()]
+    assert pages.count("docs/quickstart.md") == pages.count("docs/quickstart.zh-CN.md") >= 10
+    assert "docs/assistants.md" in pages
+
+
+def test_messages_that_troubleshooting_quotes_are_the_programs_own() -> None:
+    """Each `message ... message` in the tables about Dify's inside stands somewhere in the code."""
+    page = (DOCS / "troubleshooting.md").read_text()
+    code = "".join(
+        path.read_text() for room in ("difyfleet", "roles") for path in sorted((ROOT / room).rglob("*.py"))
+    )
+    tables = page.partition("### Dify's admin")[2].partition("## Looking deeper")[0]
+    quoted = [
+        text for row in re.findall(r"^\| (.*?) \| ", tables, re.M) for text in re.findall(r"`([^`]+)`", row)
+    ]
+    parts = [part.strip(" ;:") for text in quoted for part in text.split("...")]
+    parts = [part for part in parts if len(part) > 5]
+    assert len(parts) > 20
+    assert [part for part in parts if part not in code] == []
