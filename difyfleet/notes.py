@@ -21,12 +21,19 @@ class Change:
 
 @dataclass
 class OpNotes:
-    """What one operation said on one host, kept for the report."""
+    """What one operation said on one host, kept for the report.
+
+    Args:
+        first_command: what a plan stopped at, masked; None where there is nothing to do.
+        may_change: False = a saved plan says that nothing changes here, so its first command is refused.
+    """
 
     changes: list[Change]
     error: str | None = None
     role: str | None = None
     name: str | None = None
+    first_command: str | None = None
+    may_change: bool = True
 
 
 def notes(on: Any, op_hash: str) -> OpNotes:

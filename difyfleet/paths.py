@@ -8,6 +8,11 @@ from pathlib import Path
 _PACKAGE = Path(__file__).resolve().parent
 
 
+def package_root() -> Path:
+    """The folder of the `difyfleet` package itself."""
+    return _PACKAGE
+
+
 def stack_root() -> Path:
     """The folder that holds deploy.py, roles/ and templates/."""
     packaged = _PACKAGE / "_stack"

@@ -33,6 +33,9 @@ _role = click.option(
     metavar="ROLE",
     help="Only this role (repeatable). The preflight always runs.",
 )
+_reprobe = click.option(
+    "--reprobe-mirrors", is_flag=True, help="Try every declared registry mirror again, dead ones too."
+)
 
 
 def _selected(
@@ -119,9 +122,23 @@ def validate(inventory: Path, as_json: bool) -> int:
 @_inventory
 @_limit
 @_role
+@_reprobe
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also save the plan to this file, for `difyfleet apply FILE`.",
+)
 @_json
 @_verbose
-def plan(inventory: Path, limit: str | None, roles: tuple[str, ...], as_json: bool, verbose: bool) -> int:
+def plan(
+    inventory: Path,
+    limit: str | None,
+    roles: tuple[str, ...],
+    reprobe_mirrors: bool,
+    out: Path | None,
+    as_json: bool,
+    verbose: bool,
+) -> int:
     """Show what an apply would change, with secret-safe diffs. Exit 2 if anything would change."""
     from difyfleet.cli.watch import watching
 
@@ -130,20 +147,26 @@ def plan(inventory: Path, limit: str | None, roles: tuple[str, ...], as_json: bo
     _, hosts = _selected(inventory, limit, console)
     from difyfleet.fleet import verbs
 
+    switches = {"reprobe_mirrors": reprobe_mirrors}
     with watching(console, quiet=as_json):
-        result = verbs.plan(hosts, roles=roles)
+        result = verbs.plan(hosts, roles=roles, switches=switches)
     _show(result, console, as_json, verbose, inventory)
+    if out is not None:
+        from difyfleet.fleet import plan_file
+
+        plan_file.save(out, result, hosts, inventory=inventory, limit=limit, roles=roles, switches=switches)
+        console.print(
+            f"saved; to carry out exactly this: difyfleet apply {out}", highlight=False, soft_wrap=True
+        )
     return verbs.exit_code(result)
 
 
 @click.command()
-@_inventory
+@click.argument("inventory", type=click.Path(path_type=Path), metavar="INVENTORY|PLAN")
 @_limit
 @_role
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option(
-    "--reprobe-mirrors", is_flag=True, help="Try every declared registry mirror again, dead ones too."
-)
+@_reprobe
 @_json
 @_verbose
 def apply(
@@ -155,8 +178,21 @@ def apply(
     as_json: bool,
     verbose: bool,
 ) -> int:
-    """Make the hosts as declared, then check that they are. Succeeds only if every check holds."""
+    """Make the hosts as declared, then check that they are. Succeeds only if every check holds.
+
+    Given a file that `plan --out` saved, carries out exactly that plan, without asking, or refuses because something has changed.
+    """
     from difyfleet.cli.watch import watching
+    from difyfleet.fleet import plan_file
+
+    if plan_file.is_plan(inventory):
+        if limit or roles or reprobe_mirrors:
+            raise click.UsageError(
+                "the plan says which hosts and roles: no --limit, --role or --reprobe-mirrors"
+            )
+        from difyfleet.cli.saved_plan import apply_plan
+
+        return apply_plan(inventory, as_json, verbose)
 
     _check_roles(roles)
     console = _console()

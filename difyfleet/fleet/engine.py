@@ -143,6 +143,12 @@ class Engine:
                 self._planned(host, op_hash) for op_hash in host.op_hash_order
             ]
 
+    def hold_to_plan(self) -> None:
+        """From now on an operation that had nothing to do in the plan fails before its first command."""
+        for host in self._alive:
+            for op_hash, planned in zip(host.op_hash_order, self.results[host.name].operations, strict=True):
+                notes(host, op_hash).may_change = planned.state == WOULD_CHANGE
+
     def execute(self) -> None:
         """Execute what was prepared, each host at its own pace. A failed operation ends its host's run only."""
         self.state.set_stage(StateStage.Execute)
@@ -258,7 +264,12 @@ class Engine:
             role, _, name = next(iter(self.state.op_meta[op_hash].names)).rpartition(" | ")
         state = WOULD_CHANGE if meta._maybe_is_change else UNCHANGED
         return OperationResult(
-            role or "", name, state, _joined(book.changes), why=[mask(c.why) for c in book.changes]
+            role or "",
+            name,
+            state,
+            _joined(book.changes),
+            why=[mask(c.why) for c in book.changes],
+            first_command=book.first_command,
         )
 
     def _words(self, host: Any) -> str:

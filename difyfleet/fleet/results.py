@@ -16,6 +16,7 @@ UNCHANGED, CHANGED, WOULD_CHANGE, FAILED, SKIPPED = (
     "skipped",
 )
 
+KNOWN_AFTER_APPLY = "known after apply"  # an operation's words for it
 CORRECTIVE, INTENTIONAL = "corrective", "intentional"  # the host was changed; the inventory was changed
 
 
@@ -32,6 +33,17 @@ class OperationResult:
     error: str | None = None
     kind: str | None = None  # of a change: CORRECTIVE, INTENTIONAL; None = not known or nothing to change
     loses_data: bool = False  # the change would remove something that only exists on this host
+    first_command: str | None = None  # what a plan stopped at; for comparing plans, not part of the JSON form
+
+    @property
+    def known_after_apply(self) -> bool:
+        """Whether a plan could not say what will change, because earlier operations decide it."""
+        return any(KNOWN_AFTER_APPLY in why for why in self.why)
+
+    def to_json(self) -> dict[str, Any]:
+        found = {**asdict(self), "seconds": round(self.seconds, 3)}
+        del found["first_command"]
+        return found
 
 
 @dataclass
@@ -127,10 +139,7 @@ class RunResult:
             "hosts": [
                 {
                     "name": host.name,
-                    "operations": [
-                        {**asdict(operation), "seconds": round(operation.seconds, 3)}
-                        for operation in host.operations
-                    ],
+                    "operations": [operation.to_json() for operation in host.operations],
                     "checks": [asdict(check) for check in host.checks],
                     "error": host.error,
                 }

@@ -14,10 +14,12 @@ from difyfleet.spec.models import HostSpec
 _PAUSE = 3.0  # seconds between two tries of verify --wait
 
 
-def plan(hosts: Iterable[HostSpec], *, roles: Iterable[str] = ()) -> RunResult:
+def plan(
+    hosts: Iterable[HostSpec], *, roles: Iterable[str] = (), switches: Mapping[str, Any] | None = None
+) -> RunResult:
     """What an apply would change; changes nothing."""
     started = time.monotonic()
-    with engine(hosts, roles=roles) as run:
+    with engine(hosts, roles=roles, switches=switches) as run:
         run.prepare()
         return run.result("plan", started)
 
@@ -28,18 +30,22 @@ def apply(
     roles: Iterable[str] = (),
     confirm: Callable[[RunResult], bool] | None = None,
     switches: Mapping[str, Any] | None = None,
+    only_planned: bool = False,
 ) -> RunResult:
     """Make it so, then check that it is so.
 
     Args:
         confirm: shown the plan, says whether to go on; None = go on without planning first.
         switches: more host data that roles look at.
+        only_planned: an operation that had nothing to do in the plan that was confirmed is refused.
     """
     started = time.monotonic()
     with engine(hosts, roles=roles, switches=switches) as run:
         run.prepare(check_for_changes=confirm is not None)
         if confirm is not None and not confirm(run.result("plan", started)):
             return run.result("plan", started)
+        if only_planned:
+            run.hold_to_plan()
         run.execute()
         run.check()
         return run.result("apply", started)

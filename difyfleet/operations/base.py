@@ -17,6 +17,7 @@ from pyinfra.api import operation as pyinfra_operation
 
 from difyfleet.errors import HostError
 from difyfleet.notes import Change, OpNotes, notes
+from difyfleet.secrets import mask
 
 __all__ = ["Change", "call", "operation", "shell"]
 
@@ -61,6 +62,22 @@ def _record_failure(on: Any, error: HostError) -> None:
     notes(on, on.current_op_hash or on.executing_op_hash).error = str(error)
 
 
+def described(command: Any) -> str:
+    """A command in words, for telling two plans apart: the shell text without its standard input, or the function's name."""
+    function = getattr(command, "function", None)
+    return mask(f"{getattr(function, '__name__', 'call')}()" if function else str(command))
+
+
+def _refuse_unplanned(book: OpNotes) -> None:
+    """Stop before the first command of an operation that had nothing to do in the plan that is being applied."""
+    if not book.may_change:
+        why = "; ".join(change.why for change in book.changes) or "it found something to do"
+        raise HostError(
+            f"not in the plan, so not done: {why}",
+            hint="look at what is left, then apply that: difyfleet plan --out FILE",
+        )
+
+
 def _fail(state: Any, host: Any, error: HostError) -> bool:
     _record_failure(host, error)
     return False
@@ -78,12 +95,17 @@ def operation(function: Callable[P, Generator[Any, None, None]]) -> Callable[P, 
         op_hash = host.current_op_hash
         book = notes(host, op_hash) if op_hash else OpNotes([])
         book.changes.clear()
+        book.first_command = None
         try:
             for step in function(*args, **kwargs):
                 if isinstance(step, Change):
                     book.changes.append(step)
+                    continue
+                if state.is_executing:
+                    _refuse_unplanned(book)
                 else:
-                    yield step
+                    book.first_command = described(step)
+                yield step
         except HostError as error:
             if not state.is_executing:
                 raise

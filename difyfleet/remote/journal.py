@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import time
@@ -69,8 +70,10 @@ def current() -> Journal:
     """The journal of this process; a new file under the state folder at first use, so that plain pyinfra keeps one too."""
     global _current
     if _current is None:
-        stamp = time.strftime("%Y%m%dT%H%M%S")
-        _current = Journal(state_dir() / "journal" / f"{stamp}-{os.getpid()}.jsonl")
+        stamp = f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}"
+        names = itertools.chain([stamp], (f"{stamp}-{number}" for number in itertools.count(2)))
+        paths = (state_dir() / "journal" / f"{name}.jsonl" for name in names)
+        _current = Journal(next(path for path in paths if not path.exists()))  # two runs in one second
     return _current
 
 

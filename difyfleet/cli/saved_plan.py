@@ -1,0 +1,27 @@
+"""`difyfleet apply FILE` for a file that `difyfleet plan --out FILE` wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from difyfleet.cli.verbs import _console, _selected, _show
+from difyfleet.cli.watch import watching
+from difyfleet.fleet import plan_file, verbs
+
+
+def apply_plan(path: Path, as_json: bool, verbose: bool) -> int:
+    """Carry out a saved plan, or refuse because something has changed. Asks nobody: the file is the approval."""
+    saved = plan_file.load(path)
+    console = _console()
+    _, hosts = _selected(saved.inventory, saved.limit, console)
+    plan_file.refuse_other_inputs(saved, hosts)
+    with watching(console, quiet=as_json):
+        result = verbs.apply(
+            hosts,
+            roles=saved.roles,
+            confirm=lambda planned: plan_file.agrees(saved, planned),
+            switches=saved.switches,
+            only_planned=True,
+        )
+    _show(result, console, as_json, verbose, saved.inventory)
+    return verbs.exit_code(result)

@@ -1,0 +1,154 @@
+"""A host in a folder: the real run, the real operations, facts and shell commands; only SSH and the root of the file system differ.
+
+Of the door, the way in is replaced: a command line runs in a local shell with /etc, /opt, /run ... below a temporary folder, with the
+programs of a host (systemctl, dockerd, docker) as stand-ins that keep their state in that folder. Everything above the door is
+difyfleet's own: journal, operations, engine, verbs, command line.
+"""
+
+from __future__ import annotations
+
+import getpass
+import grp
+import os
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from difyfleet.fleet import engine as engine_module  # isort: skip - patches gevent first
+
+from pyinfra.api.exceptions import ConnectError
+from pyinfra.connectors.util import CommandOutput, OutputLine
+
+from difyfleet import stack
+from difyfleet.remote import journal
+from difyfleet.remote.door import DoorConnector
+from difyfleet.spec.models import HostSpec
+
+# a folder of the host at the beginning of a path: not inside another path, not a word of prose
+_FOLDERS = re.compile(r"(?<![\w./@-])/(?=(?:etc|opt|run|srv|var/lib|proc/sys|usr/local|usr/lib/sysctl\.d)\b)")
+_ME, _GROUP = getpass.getuser(), grp.getgrgid(os.getgid()).gr_name
+
+
+class Sandbox:
+    """The folders of the hosts, and what stands in for deploy.py.
+
+    Args:
+        root: one folder per host below it.
+        roles: modules or objects with NAME, wanted, converge, checks.
+    """
+
+    def __init__(self, root: Path, *roles: Any) -> None:
+        self.root = root
+        self.roles = roles
+        self.unreachable: set[str] = set()
+        self.deploy = root / "deploy.py"
+        self.deploy.write_text("from tests.unit.fleet.sandbox import current\ncurrent().run()\n")
+
+    def host(self, name: str) -> Path:
+        """The root folder of a host, made at first use."""
+        folder = self.root / name
+        for part in ("etc", "opt", "run", "bin"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def program(self, name: str, script: str, host: str = "llm") -> None:
+        """A stand-in for a program of the host. In it $ROOT is the host's root folder."""
+        path = self.host(host) / "bin" / name
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+
+    def run(self) -> None:
+        stack.run(*self.roles)
+
+    def exec(self, host: str, line: str, stdin: str, timeout: int) -> tuple[int, CommandOutput]:
+        """What `DoorConnector._exec` does, here."""
+        root = self.host(host)
+        done = subprocess.run(
+            ["sh", "-c", _FOLDERS.sub(f"{root}/", line).replace("root:root", f"{_ME}:{_GROUP}")],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            env={"PATH": f"{root}/bin:/usr/bin:/bin", "ROOT": str(root)},
+        )
+        lines = [OutputLine("stdout", self._as_on_a_host(root, text)) for text in done.stdout.splitlines()]
+        lines += [OutputLine("stderr", self._as_on_a_host(root, text)) for text in done.stderr.splitlines()]
+        return done.returncode, CommandOutput(lines)
+
+    @staticmethod
+    def _as_on_a_host(root: Path, text: str) -> str:
+        text = text.replace(f"{root}/", "/")
+        for mine in (f"|{_ME}|{_GROUP}|", f"|{_ME}:{_GROUP}|"):
+            text = text.replace(mine, mine.replace(_ME, "root").replace(_GROUP, "root"))
+        return text
+
+
+_current: list[Sandbox] = []
+
+
+def current() -> Sandbox:
+    return _current[-1]
+
+
+def spec(name: str = "llm", **sections: Any) -> HostSpec:
+    return HostSpec.model_validate(
+        {
+            "name": name,
+            "address": "192.0.2.1",
+            "admin": {"email": "ops@example.com"},
+            "ssh": {"user": "root"},
+            **sections,
+        }
+    )
+
+
+@contextmanager
+def sandbox(root: Path, *roles: Any) -> Iterator[Sandbox]:
+    """A context in which every run ends up in folders below `root`."""
+    box = Sandbox(root, *roles)
+
+    def connect(self: Any) -> None:
+        if self.host.name in box.unreachable:
+            raise ConnectError(
+                "cannot connect to 192.0.2.1: timed out\n  next: is the machine up and sshd reachable?"
+            )
+        journal.current().write(self.host.name, journal.CONNECT, "ssh", "a folder")
+
+    replaced: list[tuple[Any, str, Any]] = [
+        (DoorConnector, "connect", connect),
+        (DoorConnector, "disconnect", lambda self: None),
+        (
+            DoorConnector,
+            "_exec",
+            lambda self, line, stdin, timeout: box.exec(self.host.name, line, stdin, timeout),
+        ),
+        (engine_module, "deploy_file", lambda: box.deploy),
+    ]
+    before = [(owner, name, getattr(owner, name)) for owner, name, _ in replaced]
+    for owner, name, value in replaced:
+        setattr(owner, name, value)
+    _current.append(box)
+    try:
+        yield box
+    finally:
+        _current.pop()
+        for owner, name, value in before:
+            setattr(owner, name, value)
+
+
+def role(
+    converge: Callable[[HostSpec], None],
+    checks: Callable[[HostSpec], Iterator[Any]] = lambda spec: iter(()),
+    name: str = "files",
+) -> Any:
+    """A role made of two functions."""
+
+    def runs(spec: HostSpec) -> None:
+        converge(spec)
+
+    return SimpleNamespace(NAME=name, wanted=lambda spec: True, converge=runs, checks=checks)
