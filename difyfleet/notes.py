@@ -13,10 +13,13 @@ class Change:
     Args:
         why: one line, names the thing and both values (`ollama: stopped, wanted running`); never a secret.
         diff: a masked unified diff, where the thing is a text.
+        loses_data: something goes that exists only on this host and that the diff does not hold: a document, a model, a package
+            with its containers. Such a change is never made without being asked for.
     """
 
     why: str
     diff: str | None = None
+    loses_data: bool = False
 
 
 @dataclass
@@ -26,6 +29,7 @@ class OpNotes:
     Args:
         first_command: what a plan stopped at, masked; None where there is nothing to do.
         may_change: False = a saved plan says that nothing changes here, so its first command is refused.
+        declared: what the operation was called to bring about; None = not known (an operation of pyinfra's own).
     """
 
     changes: list[Change]
@@ -34,6 +38,7 @@ class OpNotes:
     name: str | None = None
     first_command: str | None = None
     may_change: bool = True
+    declared: Any = None
 
 
 def notes(on: Any, op_hash: str) -> OpNotes:

@@ -144,12 +144,12 @@ def plan(
 
     _check_roles(roles)
     console = _console()
-    _, hosts = _selected(inventory, limit, console)
+    environment, hosts = _selected(inventory, limit, console)
     from difyfleet.fleet import verbs
 
     switches = {"reprobe_mirrors": reprobe_mirrors}
     with watching(console, quiet=as_json):
-        result = verbs.plan(hosts, roles=roles, switches=switches)
+        result = verbs.plan(hosts, roles=roles, switches=switches, environment=environment)
     _show(result, console, as_json, verbose, inventory)
     if out is not None:
         from difyfleet.fleet import plan_file
@@ -200,7 +200,7 @@ def apply(
         raise click.UsageError(
             "apply asks before it changes anything and there is no terminal to ask on: add --yes"
         )
-    _, hosts = _selected(inventory, limit, console)
+    environment, hosts = _selected(inventory, limit, console)
     from difyfleet.fleet import verbs
     from difyfleet.report import terminal
 
@@ -214,7 +214,13 @@ def apply(
                 return click.confirm("Apply this?", err=True)
 
         switches = {"reprobe_mirrors": reprobe_mirrors}
-        result = verbs.apply(hosts, roles=roles, confirm=None if yes else confirm, switches=switches)
+        result = verbs.apply(
+            hosts,
+            roles=roles,
+            confirm=None if yes else confirm,
+            switches=switches,
+            environment=environment,
+        )
     _show(result, console, as_json, verbose, inventory)
     return verbs.exit_code(result)
 

@@ -14,6 +14,13 @@ from difyfleet.errors import HostError
 from difyfleet.spec.content import Knowledge
 from difyfleet.spec.document_files import LocalDocument, documents_of, sha256
 
+# Why a document is replaced though what is in Dify is not what was sent from here.
+_UNKNOWN = "nothing is known about its content"
+_DIFFERS = "content differs from the file"
+_REPLACED = "replaced in Dify by another upload"
+_SEGMENTED = "segmented anew in Dify"
+_NOT_OURS = (_UNKNOWN, _DIFFERS, _REPLACED, _SEGMENTED)
+
 ADD, REPLACE, WAIT, ENABLE, REMOVE, KEEP = "add", "replace", "wait", "enable", "remove", "keep"
 
 
@@ -27,6 +34,7 @@ class DocumentStep:
         document: as it is in Dify; None for add.
         local: the file; None for remove.
         sha256: of the file's content.
+        loses_data: what is in Dify is not from here (another upload, edited segments), or its file is gone: it exists only there.
     """
 
     name: str
@@ -35,6 +43,7 @@ class DocumentStep:
     document: Document | None = None
     local: LocalDocument | None = None
     sha256: str = ""
+    loses_data: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,7 +110,13 @@ def plan_documents(knowledge: Knowledge, known: KnownKnowledge | None, there: Th
             ours = name in entries and entries[name].id == each.id
             if ours or knowledge.remove_undeclared_documents:
                 steps.append(
-                    DocumentStep(name, REMOVE, f"document {name}: in Dify, not declared any more", each)
+                    DocumentStep(
+                        name,
+                        REMOVE,
+                        f"document {name}: in Dify, not declared any more",
+                        each,
+                        loses_data=True,
+                    )
                 )
             else:
                 foreign.append(name)
@@ -128,16 +143,15 @@ def _step(
     content = local.content()
     digest = sha256(content)
 
-    def step(action: str, why: str = "") -> DocumentStep:
-        return DocumentStep(
-            local.name, action, f"document {local.name}: {why}" if why else "", document, local, digest
-        )
+    def step(action: str, why: str = "", *, loses_data: bool = False) -> DocumentStep:
+        words = f"document {local.name}: {why}" if why else ""
+        return DocumentStep(local.name, action, words, document, local, digest, loses_data)
 
     if document is None:
         return step(ADD, "absent")
     why = _outdated(document, entry, rule, digest, content, there)
     if why:
-        return step(REPLACE, why)
+        return step(REPLACE, why, loses_data=why in _NOT_OURS)
     if document.indexing_status in ("error", "paused"):
         return step(REPLACE, f"{document.indexing_status} {document.error or ''}".strip())
     if document.archived:
@@ -157,14 +171,14 @@ def _outdated(
     if entry is None:
         stored = there.sha3.get(document.file_id or "")
         if stored is None:
-            return "nothing is known about its content"
-        return "" if stored == hashlib.sha3_256(content).hexdigest() else "content differs from the file"
+            return _UNKNOWN
+        return "" if stored == hashlib.sha3_256(content).hexdigest() else _DIFFERS
     if entry.sha256 != digest:
         return "content changed"
     if entry.file_id != document.file_id:
-        return "replaced in Dify by another upload"
+        return _REPLACED
     if entry.rule_id and entry.rule_id != (document.rule_id or ""):
-        return "segmented anew in Dify"
+        return _SEGMENTED
     return "segmentation changed" if entry.rule and entry.rule != rule else ""
 
 

@@ -23,6 +23,7 @@ from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state
 
 from difyfleet import stack
 from difyfleet.errors import FleetError
+from difyfleet.fleet.declared import Memory
 from difyfleet.fleet.inventory import names_and_data
 from difyfleet.fleet.results import (
     CHANGED,
@@ -40,7 +41,7 @@ from difyfleet.paths import deploy_file, stack_root
 from difyfleet.progress import report
 from difyfleet.remote import journal
 from difyfleet.secrets import mask
-from difyfleet.spec.models import HostSpec
+from difyfleet.spec.models import Environment, HostSpec
 
 
 class _Said(logging.Handler):
@@ -72,6 +73,7 @@ class Engine:
         roles: only these roles (preflight always runs); empty = all.
         parallel: hosts worked on at once; 0 = all of them.
         switches: more host data that roles look at (`reprobe_mirrors`).
+        environment: what the hosts belong to; with it changes are told apart by what the controller remembers of it.
     """
 
     def __init__(
@@ -81,8 +83,10 @@ class Engine:
         roles: Iterable[str] = (),
         parallel: int = 0,
         switches: Mapping[str, Any] | None = None,
+        environment: Environment | None = None,
     ) -> None:
         specs = list(hosts)
+        self._memory = Memory(environment) if environment is not None else None
         self.results = {spec.name: HostResult(spec.name) for spec in specs}
         timeout = max((spec.ssh.connect_timeout for spec in specs), default=15)
         self._inventory = Inventory((names_and_data(specs), {"roles_only": tuple(roles), **(switches or {})}))
@@ -142,6 +146,11 @@ class Engine:
             self.results[host.name].operations = [
                 self._planned(host, op_hash) for op_hash in host.op_hash_order
             ]
+            if self._memory is not None:
+                declared = [notes(host, op_hash).declared for op_hash in host.op_hash_order]
+                self._memory.judge(host.name, self.results[host.name].operations, declared)
+        if check_for_changes:
+            self._remember(self._alive)
 
     def hold_to_plan(self) -> None:
         """From now on an operation that had nothing to do in the plan fails before its first command."""
@@ -149,12 +158,18 @@ class Engine:
             for op_hash, planned in zip(host.op_hash_order, self.results[host.name].operations, strict=True):
                 notes(host, op_hash).may_change = planned.state == WOULD_CHANGE
 
-    def execute(self) -> None:
-        """Execute what was prepared, each host at its own pace. A failed operation ends its host's run only."""
+    def execute(self, only: Callable[[OperationResult], bool] = lambda operation: True) -> None:
+        """Execute what was prepared, each host at its own pace. A failed operation ends its host's run only.
+
+        Args:
+            only: says which operations to execute; the others stay as they were planned.
+        """
         self.state.set_stage(StateStage.Execute)
         self.state.is_executing = True
-        self._each(list(self._alive), self._execute_host)
+        prepared = list(self._alive)
+        self._each(prepared, lambda host: self._execute_host(host, only))
         self.state.is_executing = False
+        self._remember(prepared)
 
     def check(self) -> None:
         """Run all roles' checks on the hosts that are still fine."""
@@ -177,6 +192,12 @@ class Engine:
     def each(self, function: Callable[[Any, HostSpec], None]) -> None:
         """Call `function(host, spec)` on every connected host, in parallel; its errors become the host's."""
         self._each(list(self._alive), lambda host: function(host, host.data.spec))
+
+    def _remember(self, hosts: Iterable[Any]) -> None:
+        if self._memory is not None:
+            for host in hosts:
+                self._memory.settle(host.name, self.results[host.name].operations)
+            self._memory.save()
 
     # -- one host -------------------------------------------------------------------------------------------
 
@@ -216,11 +237,13 @@ class Engine:
         if host in self.state.failed_hosts:
             self._fail(host, self._words(host) or "a fact could not be read")
 
-    def _execute_host(self, host: Any) -> None:
+    def _execute_host(self, host: Any, only: Callable[[OperationResult], bool]) -> None:
         planned = self.results[host.name].operations
         stopped = False
         for number, op_hash in enumerate(list(host.op_hash_order)):
             operation = planned[number]
+            if not only(operation):
+                continue
             if stopped:
                 operation.state = SKIPPED
                 continue
@@ -247,6 +270,7 @@ class Engine:
         meta = self.state.ops[host][op_hash].operation_meta
         operation.why = [mask(change.why) for change in book.changes]
         operation.diff = _joined(book.changes)
+        operation.loses_data = any(change.loses_data for change in book.changes)
         if not succeeded:
             operation.state = FAILED
             output = meta.stderr if meta.is_complete() else ""
@@ -268,7 +292,8 @@ class Engine:
             name,
             state,
             _joined(book.changes),
-            why=[mask(c.why) for c in book.changes],
+            why=[mask(change.why) for change in book.changes],
+            loses_data=any(change.loses_data for change in book.changes),
             first_command=book.first_command,
         )
 

@@ -9,17 +9,26 @@ from typing import Any
 from difyfleet.exits import Exit
 from difyfleet.fleet.engine import engine
 from difyfleet.fleet.results import CHANGED, FAILED, SKIPPED, WOULD_CHANGE, RunResult
-from difyfleet.spec.models import HostSpec
+from difyfleet.spec.models import Environment, HostSpec
 
 _PAUSE = 3.0  # seconds between two tries of verify --wait
 
 
 def plan(
-    hosts: Iterable[HostSpec], *, roles: Iterable[str] = (), switches: Mapping[str, Any] | None = None
+    hosts: Iterable[HostSpec],
+    *,
+    roles: Iterable[str] = (),
+    switches: Mapping[str, Any] | None = None,
+    environment: Environment | None = None,
 ) -> RunResult:
-    """What an apply would change; changes nothing."""
+    """What an apply would change; changes nothing on a host.
+
+    Args:
+        switches: more host data that roles look at.
+        environment: what the hosts belong to; see Engine.
+    """
     started = time.monotonic()
-    with engine(hosts, roles=roles, switches=switches) as run:
+    with engine(hosts, roles=roles, switches=switches, environment=environment) as run:
         run.prepare()
         return run.result("plan", started)
 
@@ -31,6 +40,7 @@ def apply(
     confirm: Callable[[RunResult], bool] | None = None,
     switches: Mapping[str, Any] | None = None,
     only_planned: bool = False,
+    environment: Environment | None = None,
 ) -> RunResult:
     """Make it so, then check that it is so.
 
@@ -38,9 +48,10 @@ def apply(
         confirm: shown the plan, says whether to go on; None = go on without planning first.
         switches: more host data that roles look at.
         only_planned: an operation that had nothing to do in the plan that was confirmed is refused.
+        environment: what the hosts belong to; see Engine.
     """
     started = time.monotonic()
-    with engine(hosts, roles=roles, switches=switches) as run:
+    with engine(hosts, roles=roles, switches=switches, environment=environment) as run:
         run.prepare(check_for_changes=confirm is not None)
         if confirm is not None and not confirm(run.result("plan", started)):
             return run.result("plan", started)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Generator, Iterator
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 from pyinfra import host, state
 from pyinfra.api import FunctionCommand, StringCommand
@@ -19,9 +19,10 @@ from difyfleet.errors import HostError
 from difyfleet.notes import Change, OpNotes, notes
 from difyfleet.secrets import mask
 
-__all__ = ["Change", "call", "operation", "shell"]
+__all__ = ["Change", "call", "declaring", "operation", "shell"]
 
 P = ParamSpec("P")
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def shell(*bits: Any, stdin: str | None = None, timeout: int | None = None) -> StringCommand:
@@ -83,6 +84,25 @@ def _fail(state: Any, host: Any, error: HostError) -> bool:
     return False
 
 
+def declaring(what: Callable[..., Any]) -> Callable[[F], F]:
+    """Decorator below @operation, for one whose arguments hold more than it brings about (a whole HostSpec), or less (it renders a
+    template): `what(*arguments)` is what it declares. Drift is told from a changed inventory by it (fleet/declared.py).
+    """
+
+    def mark(function: F) -> F:
+        function.declares = what  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+def declaration(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What a call of an operation declares: see `declaring`; else its arguments, without pyinfra's own."""
+    own = {key: value for key, value in kwargs.items() if key != "name" and not key.startswith("_")}
+    what = getattr(function, "declares", None)
+    return what(*args, **own) if what else (function.__name__, args, own)
+
+
 def operation(function: Callable[P, Generator[Any, None, None]]) -> Callable[P, Any]:
     """Decorator: a generator of Change notes and commands becomes a pyinfra operation.
 
@@ -120,6 +140,7 @@ def operation(function: Callable[P, Generator[Any, None, None]]) -> Callable[P, 
         # pyinfra keeps one set of names for all hosts that meet at an operation; a report needs this host's own
         book = notes(host, meta._hash)
         book.role, book.name = host.current_deploy_name, name
+        book.declared = declaration(function, args, kwargs)
         return meta
 
     named.steps = function  # type: ignore[attr-defined]

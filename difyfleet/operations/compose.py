@@ -80,7 +80,7 @@ def up(project: Project, wait_timeout: int = 300) -> Generator[Any, None, None]:
     for difference in found:
         yield Change(f"{difference.service}: {difference.why}")
     for container in extra:
-        yield Change(f"{container.name}: not declared, removed")
+        yield Change(f"{container.name}: not declared, removed", loses_data=True)
     if found or extra:
         yield call(bring_up, project, wait_timeout)
 

@@ -25,7 +25,7 @@ from difyfleet.facts.engine import parse_json
 from difyfleet.facts.files import FileState, PathState
 from difyfleet.facts.mirrors import RECORD as MIRROR_RECORD
 from difyfleet.operations import mirrors as registry_mirrors
-from difyfleet.operations.base import Change, call, operation, shell
+from difyfleet.operations.base import Change, call, declaring, operation, shell
 from difyfleet.operations.daemon_json_guards import PATH, mask_words, refuse_logging, shown, trial
 from difyfleet.operations.files import attribute_changes
 from difyfleet.operations.onhost import execute
@@ -35,6 +35,7 @@ from difyfleet.spec.values import mirror_url
 
 RECORD = "/etc/difyfleet/daemon.json"  # what was there before difyfleet, and the hash of what difyfleet wrote
 DEFAULT_ROOT = "/var/lib/docker"
+_NOT_IN_THE_FILE = ("method", "version", "compose_version", "bundle", "rpm")  # keys of the docker section
 _SCRIPT = Path(__file__).with_name("daemon_json_script.sh")
 
 # Settings that dockerd takes over on SIGHUP (20.10 to 29, daemon/reload.go). Everything else wants a restart.
@@ -203,6 +204,7 @@ def containers_folder(decision: Decision) -> str:
 
 
 @operation
+@declaring(lambda docker, images: {key: value for key, value in docker if key not in _NOT_IN_THE_FILE})
 def configured(docker: Docker, images: tuple[str, ...]) -> Generator[Any, None, None]:
     """daemon.json as the inventory wants it, with the mirrors that are alive.
 

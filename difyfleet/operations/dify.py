@@ -13,7 +13,7 @@ from difyfleet.errors import HostError
 from difyfleet.facts.files import PathState
 from difyfleet.facts.secrets import SECRETS_DIR, HostSecrets
 from difyfleet.operations import compose, files
-from difyfleet.operations.base import Change, operation, shell
+from difyfleet.operations.base import Change, declaring, operation, shell
 from difyfleet.operations.config_set import ConfigFile
 from difyfleet.operations.dify_settings import SECRETS, Settings, body_limit_mb, settings
 from difyfleet.operations.networks import STACK
@@ -55,6 +55,7 @@ def wanted_secrets(dify: Dify) -> dict[str, Secret | None]:
 
 
 @operation
+@declaring(lambda dify: dify.secrets.db_password)
 def same_database_password(dify: Dify) -> Generator[Any, None, None]:
     """Refuse another database password once the data exists: PostgreSQL reads it at its first start only.
 
@@ -81,6 +82,7 @@ def same_database_password(dify: Dify) -> Generator[Any, None, None]:
 
 
 @operation
+@declaring(lambda dify: dify.secrets.init_password)
 def keep_init_password(dify: Dify) -> Generator[Any, None, None]:
     """INIT_PASSWORD, which guards the first account until somebody has made it. Dify takes 30 characters at most, so it is short."""
     name = SECRETS["init_password"]
@@ -99,6 +101,7 @@ def keep_init_password(dify: Dify) -> Generator[Any, None, None]:
 
 
 @operation
+@declaring(lambda dify: (dify.directory, VOLUMES))
 def volumes(dify: Dify) -> Generator[Any, None, None]:
     """The data folders with explicit modes: openEuler's umask is 0077, and containers with other users must get through."""
     commands = []
@@ -222,7 +225,15 @@ def _after_apply(what: str) -> Generator[Any, None, None]:
     yield shell("true")
 
 
+def _declared(spec: HostSpec) -> compose.Project:
+    """The project as the inventory alone says it: with its own secrets, and a mark where the host generates one."""
+    given = wanted_secrets(spec.dify)
+    secrets = {field: given[kept] or Secret("") for field, kept in SECRETS.items()}
+    return project(spec.dify, spec.docker, settings(spec.dify, secrets))
+
+
 @operation
+@declaring(lambda spec: _declared(spec).env)
 def env_file(spec: HostSpec) -> Generator[Any, None, None]:
     """DIRECTORY/.env, root only."""
     wanted = planned(spec)
@@ -234,6 +245,7 @@ def env_file(spec: HostSpec) -> Generator[Any, None, None]:
 
 
 @operation
+@declaring(lambda spec: _declared(spec).text)
 def compose_file(spec: HostSpec) -> Generator[Any, None, None]:
     """DIRECTORY/compose.yml; a text that compose does not load never replaces the old one."""
     wanted = planned(spec)
@@ -246,6 +258,7 @@ def compose_file(spec: HostSpec) -> Generator[Any, None, None]:
 
 
 @operation
+@declaring(lambda spec: (_declared(spec), spec.dify.start_timeout))
 def containers(spec: HostSpec) -> Generator[Any, None, None]:
     """All nine services as declared and healthy."""
     wanted = planned(spec)

@@ -15,7 +15,7 @@ from difyfleet.content.rescue import strong
 from difyfleet.errors import HostError
 from difyfleet.facts.dify_state import REFUSED_PATH
 from difyfleet.facts.secrets import SECRETS_DIR, HostSecrets
-from difyfleet.operations.base import Change, call, operation, shell
+from difyfleet.operations.base import Change, call, declaring, operation, shell
 from difyfleet.operations.dify_settings import SECRETS
 from difyfleet.operations.files import put_command
 from difyfleet.secrets import Secret
@@ -29,6 +29,7 @@ def known_after_apply(what: str) -> Generator[Any, None, None]:
 
 
 @operation
+@declaring(lambda spec: spec.admin.password)
 def password(spec: HostSpec) -> Generator[Any, None, None]:
     """The admin's generated password, kept on the host; nothing where the inventory gives one.
 
@@ -59,6 +60,7 @@ def _write(value: Secret) -> Any:
 
 
 @operation
+@declaring(lambda spec: spec.admin)
 def admin(spec: HostSpec) -> Generator[Any, None, None]:
     """The account exists and opens with the password known here. An account that exists is never changed.
 

@@ -13,7 +13,7 @@ from difyfleet.content import state as remembered
 from difyfleet.content.state import DifyState, KnownAssistant
 from difyfleet.errors import HostError
 from difyfleet.facts.secrets import SECRETS_DIR, HostSecrets
-from difyfleet.operations.base import Change, call, operation
+from difyfleet.operations.base import Change, call, declaring, operation
 from difyfleet.operations.dify_admin import known_after_apply
 from difyfleet.operations.files import put_command
 from difyfleet.spec.content import shown_name
@@ -30,7 +30,22 @@ def dataset_ids(spec: HostSpec, key: str, dify: Dify, kept: DifyState) -> dict[s
     return found
 
 
+def _app(spec: HostSpec, key: str) -> tuple[Any, ...]:
+    """What the inventory says of an app; its knowledge bases stand there by key, not by id."""
+    section = spec.assistants[key]
+    return (
+        shown_name(key, section),
+        section.description,
+        section.icon,
+        section.icon_background,
+        section.site,
+        section.api_key,
+        assistants.settings_of(spec, key, {name: name for name in section.knowledge}),
+    )
+
+
 @operation
+@declaring(_app)
 def assistant(spec: HostSpec, key: str) -> Generator[Any, None, None]:
     """One app as declared: name, icon, whole configuration, web page and service API.
 
@@ -131,6 +146,7 @@ def set_api(on: Any, spec: HostSpec, app_id: str, wanted: bool) -> None:
 
 
 @operation
+@declaring(lambda spec, key: (shown_name(key, spec.assistants[key]), spec.assistants[key].api_key))
 def api_key(spec: HostSpec, key: str) -> Generator[Any, None, None]:
     """One API key of the app, and the same key in a root-only file on the host. A key that is there is used, never a second one made.
 

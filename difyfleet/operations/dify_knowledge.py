@@ -12,13 +12,28 @@ from difyfleet.content import documents as files
 from difyfleet.content import state as remembered
 from difyfleet.content.state import KnownKnowledge
 from difyfleet.errors import HostError
-from difyfleet.operations.base import Change, call, operation
+from difyfleet.operations.base import Change, call, declaring, operation
 from difyfleet.operations.dify_admin import known_after_apply
 from difyfleet.spec.content import shown_name
+from difyfleet.spec.document_files import documents_of, sha256
 from difyfleet.spec.models import HostSpec
 
 
+def _settings(spec: HostSpec, key: str) -> tuple[Any, ...]:
+    """What the inventory says of a knowledge base itself; its documents are declared apart."""
+    section = spec.knowledge[key]
+    return (
+        shown_name(key, section),
+        section.description,
+        section.permission,
+        section.indexing,
+        knowledge.embedding_of(spec, section),
+        knowledge.retrieval_of(spec, section),
+    )
+
+
 @operation
+@declaring(_settings)
 def knowledge_base(spec: HostSpec, key: str) -> Generator[Any, None, None]:
     """One knowledge base with its settings. Its documents are `documents`' business.
 
@@ -60,7 +75,16 @@ def update(on: Any, spec: HostSpec, key: str, dataset_id: str) -> None:
     datasets.update(dataset_id, knowledge.settings_of(spec, key, datasets.get(dataset_id)))
 
 
+def _contents(spec: HostSpec, key: str) -> tuple[Any, ...]:
+    """What the inventory and the declared files say of a knowledge base's documents."""
+    section = spec.knowledge[key]
+    listed = documents_of(section).documents if section.documents is not None else ()
+    hashes = {one.name: sha256(one.content()) for one in listed}
+    return hashes, knowledge.rule_of(section), section.remove_undeclared_documents
+
+
 @operation
+@declaring(_contents)
 def documents(spec: HostSpec, key: str) -> Generator[Any, None, None]:
     """The documents of one knowledge base are the declared files: absent ones added, changed ones replaced, those whose file is gone
     removed, the rest not touched. Then the worker is waited for.
@@ -82,7 +106,7 @@ def documents(spec: HostSpec, key: str) -> Generator[Any, None, None]:
     there = knowledge_sync.what_is_there(host, dify, known, dataset.id) if dataset else files.There()
     plan = files.plan_documents(section, known, there)
     for step in plan.changes:
-        yield Change(f"knowledge base {name}: {step.why}")
+        yield Change(f"knowledge base {name}: {step.why}", loses_data=step.loses_data)
     if plan.changes and dataset:
         sync = knowledge_sync.Sync(host, dify, key, name, dataset.id, knowledge.rule_of(section))
         yield call(_carry_out, sync, plan)

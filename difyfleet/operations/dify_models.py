@@ -10,13 +10,14 @@ from pyinfra import host, state
 from difyfleet.clients.dify import DifyError, OllamaModel
 from difyfleet.content import console, models
 from difyfleet.content import state as remembered
-from difyfleet.operations.base import Change, call, operation
+from difyfleet.operations.base import Change, call, declaring, operation
 from difyfleet.operations.dify_admin import known_after_apply
 from difyfleet.progress import report
 from difyfleet.spec.models import HostSpec
 
 
 @operation
+@declaring(models.wanted)
 def providers(spec: HostSpec) -> Generator[Any, None, None]:
     """Each declared model is in Dify with the declared settings. Others are left alone.
 
@@ -58,6 +59,7 @@ def store(on: Any, spec: HostSpec, wanted: list[OllamaModel]) -> None:
 
 
 @operation
+@declaring(models.defaults)
 def defaults(spec: HostSpec) -> Generator[Any, None, None]:
     """The workspace's default model of each type."""
     declared = models.defaults(spec)

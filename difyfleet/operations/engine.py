@@ -18,7 +18,7 @@ from pyinfra import host
 from difyfleet.errors import HostError
 from difyfleet.facts.docker import PENDING
 from difyfleet.facts.engine import DOWNLOADS, MANIFEST, FileHashes, StaticEngine, StaticEngineFiles
-from difyfleet.operations.base import Change, call, operation, shell
+from difyfleet.operations.base import Change, call, declaring, operation, shell
 from difyfleet.operations.onhost import execute
 from difyfleet.remote.upload import send, sha256_of
 from difyfleet.spec import defaults
@@ -184,6 +184,7 @@ def restart_reasons(docker: Docker) -> list[str]:
 
 
 @operation
+@declaring(lambda docker: (docker.version, docker.compose_version, docker.bundle))
 def static(docker: Docker) -> Generator[Any, None, None]:
     """Docker's static archive and the Compose plugin, exactly the versions of the inventory.
 

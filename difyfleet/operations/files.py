@@ -135,5 +135,5 @@ def absent(path: str) -> Generator[Any, None, None]:
         return
     if state.kind == "directory":
         raise HostError(f"{path} is a directory and is not removed here")
-    yield Change(f"{path}: present, wanted absent")
+    yield Change(f"{path}: present, wanted absent", loses_data=True)
     yield shell(f"rm -f {shlex.quote(path)}")

@@ -88,7 +88,9 @@ def model(
         if not wrong:
             break
         for why in wrong:
-            yield Change(why if attempt == 0 else f"{why}, after a pull")
+            # a whole model of another digest may be somebody's own make; damaged ones are of no use to anybody
+            other = found is not None and not found.faults()
+            yield Change(why if attempt == 0 else f"{why}, after a pull", loses_data=other)
         yield call(pull, name, timeout, found.damaged_files(data_dir) if found else [])
         yield _script("record", models_dir, RECORD)
         pulled = True
@@ -147,5 +149,5 @@ def only_declared(declared: tuple[str, ...], data_dir: str) -> Generator[Any, No
     """No model but the declared ones. Only called where the inventory asks for removal."""
     store = _store(data_dir)
     for name in sorted(set(store.models) - set(declared)):
-        yield Change(f"model {name}: present but not declared, to be removed")
+        yield Change(f"model {name}: present but not declared, to be removed", loses_data=True)
         yield shell(f"docker exec {CONTAINER} ollama rm {shlex.quote(name)}", timeout=120)

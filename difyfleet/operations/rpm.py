@@ -15,7 +15,7 @@ from difyfleet.errors import HostError
 from difyfleet.facts.engine import MANIFEST, InstalledPackages, RpmEngine, RpmEngineState
 from difyfleet.facts.files import PathState
 from difyfleet.facts.fitness import CONFLICTING
-from difyfleet.operations.base import Change, call, operation
+from difyfleet.operations.base import Change, call, declaring, operation
 from difyfleet.operations.files import attribute_changes, put_command
 from difyfleet.operations.onhost import execute
 from difyfleet.operations.render import render
@@ -63,6 +63,7 @@ def restart_reasons(docker: Docker) -> list[str]:
 
 
 @operation
+@declaring(lambda docker: (docker.rpm, render("docker/docker.repo.j2", rpm=docker.rpm, key=KEY)))
 def repository(docker: Docker) -> Generator[Any, None, None]:
     """The repository file and, with a gpgkey, rpm's trust in the key with the given fingerprint.
 
@@ -114,6 +115,7 @@ def import_key(on: Any, url: str, fingerprint: str) -> None:
 
 
 @operation
+@declaring(lambda docker: (docker.rpm, wanted_versions(docker)))
 def packages(docker: Docker) -> Generator[Any, None, None]:
     """Docker's packages in exactly the versions of the inventory. pyinfra's dnf operation does not look at versions, so this does.
 
@@ -179,7 +181,7 @@ def conflicting_absent() -> Generator[Any, None, None]:
     """Other container engines' packages removed (preflight.remove_conflicting_packages asks for it)."""
     found = host.get_fact(InstalledPackages, names=CONFLICTING)
     for name, version in found.items():
-        yield Change(f"package {name}-{version}: installed, wanted absent")
+        yield Change(f"package {name}-{version}: installed, wanted absent", loses_data=True)
     if found:
         yield call(_remove, tuple(found))
 

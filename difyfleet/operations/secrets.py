@@ -51,7 +51,7 @@ def keep(
             yield Change(f"{path}: absent, {'generated' if value is None else 'given by the inventory'}")
             writes.append((path, value or generate()))
         elif value is not None and value != entry.value:
-            yield Change(f"{path}: the inventory gives another value")
+            yield Change(f"{path}: the inventory gives another value", loses_data=True)
             writes.append((path, value))
         elif (entry.mode, entry.owner) != ("0600", "root:root"):
             yield Change(f"{path}: mode {entry.mode} {entry.owner}, wanted 0600 root:root")

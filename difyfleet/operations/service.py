@@ -15,7 +15,7 @@ from difyfleet.facts.docker import Docker as DockerFact
 from difyfleet.facts.docker import DockerService, IpForward
 from difyfleet.facts.files import PathState
 from difyfleet.operations import daemon_json, engine, rpm
-from difyfleet.operations.base import Change, call, operation, shell
+from difyfleet.operations.base import Change, call, declaring, operation, shell
 from difyfleet.operations.daemon_json_guards import mask_words, refuse_logging
 from difyfleet.operations.files import attribute_changes, put_command
 from difyfleet.operations.mirrors import entry
@@ -48,6 +48,7 @@ def unit_differences() -> list[str]:
 
 
 @operation
+@declaring(unit_text)
 def unit() -> Generator[Any, None, None]:
     """docker.service, the same for both installation methods: it takes the place of the package's unit."""
     for why in unit_differences():
@@ -71,6 +72,7 @@ def unit() -> Generator[Any, None, None]:
 
 
 @operation
+@declaring(lambda: render("docker/sysctl.conf.j2"))
 def forwarding() -> Generator[Any, None, None]:
     """net.ipv4.ip_forward = 1, now and after `sysctl --system`, `sysctl -p` and a boot.
 

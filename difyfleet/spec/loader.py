@@ -28,6 +28,10 @@ from difyfleet.spec.secret_source import MEMBERS, Place
 from difyfleet.spec.section_checks import check_section, check_variables
 
 SECTIONS = tuple(name for name in HostSpec.model_fields if name not in ("name", "address", "groups"))
+FLEET_SECTIONS = ("drift",)  # of Environment: they concern all hosts at once, so no host can have its own
+FIELDS = {name: HostSpec.model_fields[name] for name in SECTIONS} | {
+    name: Environment.model_fields[name] for name in FLEET_SECTIONS
+}
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _SOURCES = tuple(MEMBERS.values())
@@ -93,6 +97,7 @@ class _Loading:
         if not entries:  # no host uses the sections; their errors are worth knowing all the same
             for section in SECTIONS:
                 self._section(section, None)
+        fleet = {section: self._section(section, None)[0] for section in FLEET_SECTIONS}
         self._problems.raise_if_any()
         return Environment(
             name=self._file.stem,
@@ -100,14 +105,13 @@ class _Loading:
             hosts=tuple(spec for spec, _ in specs),
             groups=groups,
             warnings=self._problems.warnings(),
+            **fleet,
         )
 
     def _top_level_keys(self) -> None:
         for key, node in self._root.entries.items():
-            if key not in (*SECTIONS, "hosts", "groups") and not key.startswith("x-"):
-                self._problems.error(
-                    node.key_at, key, unknown_key(key, others=("hosts", "groups", *SECTIONS))
-                )
+            if key not in (*FIELDS, "hosts", "groups") and not key.startswith("x-"):
+                self._problems.error(node.key_at, key, unknown_key(key, others=("hosts", "groups", *FIELDS)))
 
     def _host_entries(self) -> dict[str, Node]:
         hosts = self._root.child("hosts")
@@ -156,7 +160,11 @@ class _Loading:
             )
         own = node.entries if node.kind == "mapping" else {}
         for key, child in own.items():
-            if key not in ("address", *SECTIONS):
+            if key in FLEET_SECTIONS:
+                self._problems.error(
+                    child.key_at, child.path, f"concerns all hosts: move {key} to the top level of the file"
+                )
+            elif key not in ("address", *SECTIONS):
                 self._problems.error(
                     child.key_at, child.path, unknown_key(key, others=("address", *SECTIONS))
                 )
@@ -217,7 +225,7 @@ class _Loading:
         return self._built[key]
 
     def _validated(self, name: str, node: Node | None) -> Any:
-        info = HostSpec.model_fields[name]
+        info = FIELDS[name]
         if node is None:
             if info.is_required():
                 self._problems.error(
@@ -245,7 +253,7 @@ _EXAMPLES = {"admin": "{email: you@example.com}"}
 
 def _adapter(section: str) -> TypeAdapter[Any]:
     if section not in _ADAPTERS:
-        info = HostSpec.model_fields[section]
+        info = FIELDS[section]
         annotation: Any = info.annotation
         if info.metadata:
             annotation = getitem(Annotated, (annotation, *info.metadata))

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from difyfleet.spec import defaults
 from difyfleet.spec.content import Assistant, DifyModel, Key, Knowledge, dify_models
+from difyfleet.spec.drift import Drift
 from difyfleet.spec.problems import Warning_
 from difyfleet.spec.secret_source import SecretSource
 from difyfleet.spec.section import MAY_BE_MISSING, Section
@@ -421,6 +422,7 @@ class Environment(Section):
     hosts: tuple[HostSpec, ...]
     groups: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     warnings: tuple[Warning_, ...] = ()
+    drift: Drift = Field(default_factory=Drift, description="What happens with drift.")
 
     def host(self, name: str) -> HostSpec:
         for spec in self.hosts:

@@ -15,8 +15,7 @@ from pydantic_core import PydanticUndefined
 from difyfleet.spec import dify_env, values
 from difyfleet.spec.annotations import models
 from difyfleet.spec.explain import PATTERN_WORDS
-from difyfleet.spec.loader import SECTIONS
-from difyfleet.spec.models import HostSpec
+from difyfleet.spec.loader import FIELDS, FLEET_SECTIONS
 from difyfleet.spec.secret_source import MEMBERS
 
 _SOURCES = tuple(MEMBERS.values())
@@ -70,7 +69,7 @@ hosts:
 _RULES = """\
 
 A section at the top level holds for all hosts. A host may carry the same sections: mappings are merged key by key, lists and
-single values are replaced.
+single values are replaced. Only @FLEET@ cannot be a host's own: it concerns all of them at once.
 
 - A path is a file **on the controller**, relative to the inventory file; `~` is the home folder. It must exist.
 - Text that looks like a number is put in quotes. `true` and `false` are the only booleans.
@@ -95,8 +94,7 @@ projects publish as defaults are refused.
 def markdown() -> str:
     """The whole page."""
     parts = [_HEAD]
-    for name in SECTIONS:
-        info = HostSpec.model_fields[name]
+    for name, info in FIELDS.items():
         found = models(info.annotation)
         if found:
             meaning = f"See [{name}](#{name}). {_first_line(found[0])}"
@@ -105,11 +103,11 @@ def markdown() -> str:
             )
         else:
             parts.append(_row(name, info, name))
-    parts.append(_RULES)
+    parts.append(_RULES.replace("@FLEET@", " and ".join(f"`{name}`" for name in FLEET_SECTIONS)))
     parts += [f"| `{_form(source)}` | {_cell(source.__doc__ or '')} |\n" for source in _SOURCES]
     parts.append(_SOURCE_RULES)
-    for name in SECTIONS:
-        annotation = HostSpec.model_fields[name].annotation
+    for name, info in FIELDS.items():
+        annotation = info.annotation
         for model in [
             *models(annotation),
             *(one for item in _item_types(annotation) for one in models(item)),

@@ -10,26 +10,30 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from difyfleet.spec.annotations import models
-from difyfleet.spec.loader import SECTIONS
-from difyfleet.spec.models import HostSpec
+from difyfleet.spec.loader import FIELDS, FLEET_SECTIONS, SECTIONS
+from difyfleet.spec.models import Environment, HostSpec
 from difyfleet.spec.section import MAY_BE_MISSING
 
 _REF = "#/$defs/"
-_NOT_IN_FILES = ("HostSpec",)
+_NOT_IN_FILES = ("HostSpec", "Environment", "Warning_", "Position")
 
 
 def file_schema() -> dict[str, Any]:
     """The schema, draft 7 (what yaml-language-server reads) with `$defs`."""
-    _, collected = models_json_schema([(HostSpec, "validation")], ref_template=_REF + "{model}")
+    _, collected = models_json_schema(
+        [(HostSpec, "validation"), (Environment, "validation")], ref_template=_REF + "{model}"
+    )
     definitions: dict[str, Any] = collected["$defs"]
     host = definitions["HostSpec"]
+    whole = definitions["Environment"]
     sections = {name: _or_nothing(_plain(host["properties"][name])) for name in SECTIONS}
-    for name in SECTIONS:
-        for model in models(HostSpec.model_fields[name].annotation):
+    fleet_sections = {name: _or_nothing(_plain(whole["properties"][name])) for name in FLEET_SECTIONS}
+    for info in FIELDS.values():
+        for model in models(info.annotation):
             # A host may add to what the top level says, so no single place must hold all of a section.
             definitions[model.__name__].pop("required", None)
     for name in _NOT_IN_FILES:
-        del definitions[name]
+        definitions.pop(name, None)
     definitions["Host"] = {
         "title": "Host",
         "description": "A host: its address, or a mapping with the address and sections of its own. Nothing = the name is the address.",
@@ -71,6 +75,7 @@ def file_schema() -> dict[str, Any]:
                     "additionalProperties": {"type": "array", "items": {"type": "string"}},
                 },
                 **sections,
+                **fleet_sections,
             },
             "$defs": definitions,
         }
