@@ -9,19 +9,20 @@ from difyfleet.cli.watch import watching
 from difyfleet.fleet import plan_file, verbs
 
 
-def apply_plan(path: Path, as_json: bool, verbose: bool) -> int:
+def apply_plan(path: Path, as_json: bool, verbose: bool, events: bool) -> int:
     """Carry out a saved plan, or refuse because something has changed. Asks nobody: the file is the approval."""
     saved = plan_file.load(path)
     console = _console()
-    _, hosts = _selected(saved.inventory, saved.limit, console)
+    environment, hosts = _selected(saved.inventory, saved.limit, console)
     plan_file.refuse_other_inputs(saved, hosts)
-    with watching(console, quiet=as_json):
+    with watching(console, quiet=as_json, events=events):
         result = verbs.apply(
             hosts,
             roles=saved.roles,
             confirm=lambda planned: plan_file.agrees(saved, planned),
             switches=saved.switches,
             only_planned=True,
+            environment=environment,
         )
-    _show(result, console, as_json, verbose, saved.inventory)
+    _show(result, console, as_json, verbose, saved.inventory, events=events)
     return verbs.exit_code(result)

@@ -25,6 +25,11 @@ _limit = click.option(
     "--limit", metavar="HOSTS", help="Only these hosts or groups (comma separated, * and ? allowed)."
 )
 _json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
+_events = click.option(
+    "--events",
+    is_flag=True,
+    help="Print events as JSON lines while the run goes on; the last line is the result as with --json.",
+)
 _verbose = click.option("-v", "--verbose", is_flag=True, help="Show every check and skipped operation.")
 _role = click.option(
     "--role",
@@ -75,14 +80,27 @@ def _check_roles(roles: tuple[str, ...]) -> None:
 
 
 def _show(
-    result: RunResult, console: Console, as_json: bool, verbose: bool, inventory: Path | None = None
+    result: RunResult,
+    console: Console,
+    as_json: bool,
+    verbose: bool,
+    inventory: Path | None = None,
+    *,
+    events: bool = False,
 ) -> None:
     from difyfleet.report import terminal
 
     if inventory is not None:
         result.name_inventory(str(inventory))
 
-    if as_json:
+    if events:
+        from difyfleet.fleet.events import RunFinished
+        from difyfleet.fleet.verbs import exit_code
+        from difyfleet.report.stream import JsonLines
+
+        code = exit_code(result)
+        JsonLines(sys.stdout)(RunFinished(verb=result.verb, exit=code, seconds=round(result.seconds, 3)))
+    if as_json or events:
         json.dump(result.to_json(), sys.stdout, ensure_ascii=False)
         sys.stdout.write("\n")
         sys.stdout.flush()
@@ -129,6 +147,7 @@ def validate(inventory: Path, as_json: bool) -> int:
     help="Also save the plan to this file, for `difyfleet apply FILE`.",
 )
 @_json
+@_events
 @_verbose
 def plan(
     inventory: Path,
@@ -137,6 +156,7 @@ def plan(
     reprobe_mirrors: bool,
     out: Path | None,
     as_json: bool,
+    events: bool,
     verbose: bool,
 ) -> int:
     """Show what an apply would change, with secret-safe diffs. Exit 2 if anything would change."""
@@ -148,9 +168,9 @@ def plan(
     from difyfleet.fleet import verbs
 
     switches = {"reprobe_mirrors": reprobe_mirrors}
-    with watching(console, quiet=as_json):
+    with watching(console, quiet=as_json, events=events):
         result = verbs.plan(hosts, roles=roles, switches=switches, environment=environment)
-    _show(result, console, as_json, verbose, inventory)
+    _show(result, console, as_json, verbose, inventory, events=events)
     if out is not None:
         from difyfleet.fleet import plan_file
 
@@ -168,6 +188,7 @@ def plan(
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_reprobe
 @_json
+@_events
 @_verbose
 def apply(
     inventory: Path,
@@ -176,6 +197,7 @@ def apply(
     yes: bool,
     reprobe_mirrors: bool,
     as_json: bool,
+    events: bool,
     verbose: bool,
 ) -> int:
     """Make the hosts as declared, then check that they are. Succeeds only if every check holds.
@@ -192,7 +214,7 @@ def apply(
             )
         from difyfleet.cli.saved_plan import apply_plan
 
-        return apply_plan(inventory, as_json, verbose)
+        return apply_plan(inventory, as_json, verbose, events)
 
     _check_roles(roles)
     console = _console()
@@ -204,7 +226,7 @@ def apply(
     from difyfleet.fleet import verbs
     from difyfleet.report import terminal
 
-    with watching(console, quiet=as_json) as watch:
+    with watching(console, quiet=as_json, events=events) as watch:
 
         def confirm(planned: RunResult) -> bool:
             with watch.paused():
@@ -221,7 +243,7 @@ def apply(
             switches=switches,
             environment=environment,
         )
-    _show(result, console, as_json, verbose, inventory)
+    _show(result, console, as_json, verbose, inventory, events=events)
     return verbs.exit_code(result)
 
 
@@ -230,6 +252,7 @@ def apply(
 @_limit
 @_role
 @_json
+@_events
 @click.option(
     "--junit", type=click.Path(path_type=Path), help="Also write the checks as JUnit XML to this file."
 )
@@ -246,6 +269,7 @@ def verify(
     limit: str | None,
     roles: tuple[str, ...],
     as_json: bool,
+    events: bool,
     junit: Path | None,
     wait: float,
     verbose: bool,
@@ -258,13 +282,13 @@ def verify(
     _, hosts = _selected(inventory, limit, console)
     from difyfleet.fleet import verbs
 
-    with watching(console, quiet=as_json):
+    with watching(console, quiet=as_json, events=events):
         result = verbs.verify(hosts, roles=roles, wait=wait)
     if junit:
         from difyfleet.report.junit import render
 
         junit.write_text(render(result))
-    _show(result, console, as_json, verbose, inventory)
+    _show(result, console, as_json, verbose, inventory, events=events)
     return verbs.exit_code(result)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 
 from rich.console import Console
@@ -60,9 +61,31 @@ class Watch:
 
 
 @contextlib.contextmanager
-def watching(console: Console, *, quiet: bool) -> Iterator[Watch]:
-    """Show progress while the block runs; nothing with quiet."""
+def streaming() -> Iterator[None]:
+    """Write events to standard output as JSON lines while the block runs (`--events`)."""
+    from difyfleet.fleet import events
+    from difyfleet.report.stream import JsonLines
+
+    lines = JsonLines(sys.stdout)
+    stops = [
+        events.listen(lines),
+        listen(lambda host, text: lines(events.Progress(host=host, text=text))),
+    ]
+    try:
+        yield
+    finally:
+        for stop in stops:
+            stop()
+
+
+@contextlib.contextmanager
+def watching(console: Console, *, quiet: bool, events: bool = False) -> Iterator[Watch]:
+    """Show progress while the block runs; nothing with quiet, JSON lines on standard output with events."""
     watch = Watch(console)
+    if events:
+        with streaming():
+            yield watch
+        return
     if quiet:
         yield watch
         return

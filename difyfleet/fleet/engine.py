@@ -5,7 +5,6 @@ from __future__ import annotations
 from difyfleet.fleet import patched  # isort: skip  # noqa: F401 - gevent must patch before anything opens a socket
 
 import contextlib
-import logging
 import sys
 import time
 import traceback
@@ -18,11 +17,13 @@ from pyinfra import logger as pyinfra_logger
 from pyinfra.api import Config, Inventory, State
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.operations import run_host_op
-from pyinfra.api.state import BaseStateCallback, StateStage
+from pyinfra.api.state import StateStage
 from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state
 
 from difyfleet import stack
 from difyfleet.errors import FleetError
+from difyfleet.fleet import events
+from difyfleet.fleet.callbacks import ConnectErrors, Said
 from difyfleet.fleet.declared import Memory
 from difyfleet.fleet.inventory import names_and_data
 from difyfleet.fleet.results import (
@@ -42,27 +43,6 @@ from difyfleet.progress import report
 from difyfleet.remote import journal
 from difyfleet.secrets import mask
 from difyfleet.spec.models import Environment, HostSpec
-
-
-class _Said(logging.Handler):
-    """Keeps what pyinfra says about each host; it becomes the host's error text, pyinfra itself prints nothing."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.lines: dict[str, list[str]] = {}
-
-    def emit(self, record: logging.LogRecord) -> None:
-        host = ctx_host.get() if ctx_host.isset() else None
-        if host is not None:
-            self.lines.setdefault(host.name, []).append(record.getMessage())
-
-
-class _ConnectErrors(BaseStateCallback):
-    def __init__(self) -> None:
-        self.errors: dict[str, str] = {}
-
-    def host_connect_error(self, state: Any, host: Any, error: Any) -> None:  # type: ignore[override]  # static there, a method here works as well
-        self.errors[host.name] = str(error)
 
 
 class Engine:
@@ -92,9 +72,9 @@ class Engine:
         self._inventory = Inventory((names_and_data(specs), {"roles_only": tuple(roles), **(switches or {})}))
         config = Config(CONNECT_TIMEOUT=timeout, PARALLEL=parallel or max(len(specs), 1))
         self.state = State(self._inventory, config, check_for_changes=True)
-        self._callbacks = _ConnectErrors()
+        self._callbacks = ConnectErrors()
         self.state.add_callback_handler(self._callbacks)
-        self._said = _Said()
+        self._said = Said()
         self._seconds: dict[tuple[str, str], float] = {}
         self._alive: list[Any] = []
         self._code: Any = None
@@ -130,6 +110,7 @@ class Engine:
             report(host.name, "connecting")
             host.connect(show_errors=False)
             if host.connected:
+                events.emit(events.HostConnected(host=host.name))
                 self.state.activate_host(host)
                 self._alive.append(host)
             else:
@@ -149,6 +130,8 @@ class Engine:
             if self._memory is not None:
                 declared = [notes(host, op_hash).declared for op_hash in host.op_hash_order]
                 self._memory.judge(host.name, self.results[host.name].operations, declared)
+            for operation in self.results[host.name].operations if check_for_changes else ():
+                events.emit(events.planned(host.name, operation))
         if check_for_changes:
             self._remember(self._alive)
 
@@ -173,13 +156,7 @@ class Engine:
 
     def check(self) -> None:
         """Run all roles' checks on the hosts that are still fine."""
-        self._each(list(self._alive), lambda host: self._run_deploy(host, stack.CHECKS))
-        for host in self._inventory:
-            found = host.connector_data.get("difyfleet.checks", [])
-            self.results[host.name].checks = [
-                CheckResult(role, check.name, check.ok, mask(check.evidence), check.hint, check.warn_only)
-                for role, check in found
-            ]
+        self._each(list(self._alive), self._check_host)
 
     def result(self, verb: str, started: float) -> RunResult:
         """What happened, with the journal's figures."""
@@ -246,15 +223,30 @@ class Engine:
                 continue
             if stopped:
                 operation.state = SKIPPED
+                events.emit(events.finished(host.name, operation))
                 continue
             report(host.name, f"{operation.role}: {operation.name}")
+            events.emit(events.OperationStarted(host=host.name, role=operation.role, name=operation.name))
             began = time.monotonic()
             succeeded = self._execute_operation(host, op_hash)
             operation.seconds = time.monotonic() - began
             self._finish(host, op_hash, operation, succeeded)
+            events.emit(events.finished(host.name, operation))
             stopped = not succeeded
         if stopped:
             self._drop(host)
+
+    def _check_host(self, host: Any) -> None:
+        result = self.results[host.name]
+        try:
+            self._run_deploy(host, stack.CHECKS)
+        finally:
+            result.checks = [
+                CheckResult(role, check.name, check.ok, mask(check.evidence), check.hint, check.warn_only)
+                for role, check in host.connector_data.get("difyfleet.checks", [])
+            ]
+            for check in result.checks:
+                events.emit(events.checked(host.name, check))
 
     def _execute_operation(self, host: Any, op_hash: str) -> bool:
         self._said.lines.pop(host.name, None)
@@ -302,7 +294,9 @@ class Engine:
 
     def _fail(self, host: Any, error: str) -> None:
         result = self.results[host.name]
-        result.error = result.error or mask(error)
+        if result.error is None:
+            result.error = mask(error)
+            events.emit(events.HostFailed(host=host.name, error=result.error))
         self._drop(host)
 
     def _drop(self, host: Any) -> None:

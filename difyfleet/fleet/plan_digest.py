@@ -1,7 +1,7 @@
-"""Digests of what a plan was made from: the inventory, the files and secrets it names, and the deploy code.
+"""Digests of what a plan was made from: the inventory with the files and secrets it names, and the deploy code.
 
-Every digest of the inventory is keyed (HMAC-SHA-256 with a random key of this controller), so that a saved plan cannot be used to
-guess a secret: values are compared on the controller that made the plan, and nowhere else.
+Those of the inventory are keyed (HMAC-SHA-256 with the random key of this controller), so that a saved plan cannot be used to guess
+a secret: values are compared on the controller that made the plan, and nowhere else.
 """
 
 from __future__ import annotations
@@ -9,35 +9,18 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import os
-import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from difyfleet.paths import package_root, stack_root, state_dir
+from difyfleet.fleet.declared import plain
+from difyfleet.paths import package_root, stack_root
 from difyfleet.spec.models import HostSpec
-from difyfleet.spec.secret_source import FromCommand, FromEnv, FromFile, Generate
-from difyfleet.spec.secret_values import value_of
 
 _LENGTH = 16  # hex digits kept of a digest: 64 bits tell two values of one key apart
-_SOURCES = (FromEnv, FromFile, FromCommand, Generate)
-
-
-def controller_key() -> bytes:
-    """The key of this controller: `plan.key` (mode 0600) in the state folder, made at first use."""
-    path = state_dir() / "plan.key"
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_bytes()
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(secrets.token_bytes(32))
-    return path.read_bytes()
 
 
 def key_id(key: bytes) -> str:
@@ -48,14 +31,14 @@ def key_id(key: bytes) -> str:
 def of_spec(spec: HostSpec, key: bytes) -> dict[str, str]:
     """Digest by `section.key` of everything that a host's resolved inventory says.
 
-    Contents of files count too (certificates, prompts, documents, bundles), those that SSH uses do not: known_hosts grows by itself.
+    Contents of files count too (certificates, prompts, documents, bundles); those that SSH uses do not: known_hosts grows by itself.
 
     Raises:
         SpecError: a secret's source gives nothing.
     """
     return {
         name: hmac.new(
-            key, json.dumps(_plain(value, name), sort_keys=True).encode(), hashlib.sha256
+            key, json.dumps(plain(value), sort_keys=True).encode("utf-8", "surrogatepass"), hashlib.sha256
         ).hexdigest()[:_LENGTH]
         for name, value in _parts(spec)
     }
@@ -63,45 +46,11 @@ def of_spec(spec: HostSpec, key: bytes) -> dict[str, str]:
 
 def _parts(spec: HostSpec) -> Iterator[tuple[str, Any]]:
     for section, value in dict(spec).items():
-        if isinstance(value, BaseModel) or (isinstance(value, dict) and value):
-            for key, inner in dict(value).items():
-                yield f"{section}.{key}", inner
-        else:
+        if not isinstance(value, BaseModel) and not (isinstance(value, dict) and value):
             yield section, value
-
-
-def _plain(value: Any, name: str) -> Any:
-    if isinstance(value, _SOURCES):
-        secret = value_of(value)
-        return {"source": value.model_dump(mode="json"), "value": secret.reveal() if secret else None}
-    if isinstance(value, BaseModel):
-        return {key: _plain(inner, name) for key, inner in dict(value).items()}
-    if isinstance(value, dict):
-        return {str(key): _plain(inner, name) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner, name) for inner in value]
-    if isinstance(value, Path):
-        return [str(value), None if name.startswith("ssh.") else _content(value)]
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
-
-
-def _content(path: Path) -> str | None:
-    if path.is_dir():
-        return _tree(path, [each for each in sorted(path.rglob("*")) if each.is_file()])
-    return _file(path) if path.is_file() else None
-
-
-def _file(path: Path) -> str:
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _tree(root: Path, files: list[Path]) -> str:
-    lines = [f"{_file(path)}  {path.relative_to(root)}\n" for path in files]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+            continue
+        for key, inner in dict(value).items():
+            yield f"{section}.{key}", str(inner) if section == "ssh" and isinstance(inner, Path) else inner
 
 
 def of_code() -> str:
@@ -109,7 +58,12 @@ def of_code() -> str:
     root, package = stack_root(), package_root()
     stack = [root / "deploy.py", *(root / "roles").rglob("*.py"), *(root / "templates").rglob("*")]
     ours = [*package.rglob("*.py"), *package.rglob("*.sh")]
-    text = _tree(root, sorted(path for path in stack if path.is_file())) + _tree(
-        package, sorted(path for path in ours if not path.is_relative_to(package / "_stack"))
-    )
-    return hashlib.sha256(f"{text} pyinfra {version('pyinfra')}".encode()).hexdigest()[:_LENGTH]
+    digest = hashlib.sha256(f"pyinfra {version('pyinfra')}\n".encode())
+    for line in (*_lines(root, stack), *_lines(package, ours)):
+        digest.update(line)
+    return digest.hexdigest()[:_LENGTH]
+
+
+def _lines(root: Path, paths: Iterable[Path]) -> Iterator[bytes]:
+    for path in sorted(path for path in paths if path.is_file()):
+        yield f"{path.relative_to(root)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +18,9 @@ from typing import Any
 from difyfleet import __version__
 from difyfleet.errors import FleetError
 from difyfleet.fleet import plan_digest
+from difyfleet.fleet.declared import controller_key
 from difyfleet.fleet.results import SKIPPED, WOULD_CHANGE, HostResult, OperationResult, RunResult
+from difyfleet.paths import write_whole
 from difyfleet.spec.models import HostSpec
 
 FORMAT = 1
@@ -91,7 +92,7 @@ def save(
             f"no plan saved: {', '.join(broken)} could not be planned",
             hint="put that right, or leave the host out with --limit",
         )
-    key = plan_digest.controller_key()
+    key = controller_key()
     document = {
         _FIRST_KEY: FORMAT,
         "made_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -107,14 +108,8 @@ def save(
             host.name: [as_planned(operation) for operation in host.operations] for host in result.hosts
         },
     }
-    temp = path.with_name(f"{path.name}.new")
     try:
-        temp.unlink(missing_ok=True)
-        descriptor = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(document, file, ensure_ascii=False, indent=1)
-            file.write("\n")
-        temp.replace(path)
+        write_whole(path, json.dumps(document, ensure_ascii=False, indent=1) + "\n")
     except OSError as error:
         raise FleetError(f"cannot write the plan: {error.strerror}", where=str(path)) from error
 
@@ -174,7 +169,7 @@ def refuse_other_inputs(plan: SavedPlan, hosts: Iterable[HostSpec]) -> None:
     Raises:
         FleetError: the code, the inventory, a file or a secret is another one; says which.
     """
-    key = plan_digest.controller_key()
+    key = controller_key()
     if plan_digest.key_id(key) != plan.key:
         raise FleetError(
             "the plan was made with another state folder, so its inventory and secrets cannot be compared",
