@@ -33,3 +33,7 @@ class HostError(FleetError):
 
 class PreflightError(HostError):
     """A host is not fit for the stack. Raised before the first change to it."""
+
+
+class Locked(FleetError):
+    """Another run holds a host's lease. Nothing was changed."""

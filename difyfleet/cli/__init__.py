@@ -15,6 +15,7 @@ _VERBS = {
     "plan": ("verbs", "Show what an apply would change. Exit 2 if anything would."),
     "apply": ("verbs", "Make the hosts as declared, then check them."),
     "verify": ("verbs", "Run every check against the hosts. Changes nothing."),
+    "lock": ("lock", "Who works on the hosts: show, release."),
     "status": ("verbs", "One line per host and role: is it well?"),
     "ask": ("content", "Ask an assistant; show its answer and the documents it cites."),
     "pull": ("content", "Write what is inside a host's Dify as declarations."),
@@ -60,7 +61,7 @@ class _Verbs(click.Group):
 def cli() -> None:
     """A private LLM service on machines of one's own: Docker, Ollama, Open WebUI, Dify; declared, applied, verified, kept.
 
-    Exit codes: 0 clean or done, 1 error, 2 changes pending, 5 checks failed, 64 usage or inventory error, 130 interrupted.
+    Exit codes: 0 clean or done, 1 error, 2 changes pending, 3 rollout halted, 4 locked, 5 checks failed, 64 usage or inventory error, 130 interrupted.
     """
 
 
@@ -95,10 +96,12 @@ def run(argv: list[str] | None = None) -> int:
 
 
 def _failed(error: Exception) -> int:
-    from difyfleet.errors import FleetError, SpecError
+    from difyfleet.errors import FleetError, Locked, SpecError
     from difyfleet.secrets import mask
 
     if isinstance(error, FleetError):
         click.echo(mask(str(error)), err=True)
+        if isinstance(error, Locked):
+            return Exit.LOCKED
         return Exit.USAGE if isinstance(error, SpecError) else Exit.ERROR
     raise error

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from difyfleet.cli.verbs import _console, _inventory, _json, _limit, _selected
+from difyfleet.cli.verbs import _console, _inventory, _json, _limit, _lock_wait, _selected
 from difyfleet.exits import Exit
 
 T = TypeVar("T")
@@ -27,8 +27,13 @@ def _run(
     plain: Callable[[T], Any] = lambda value: value,
     *,
     one: bool = False,
+    lock_wait: float | None = None,
 ) -> int:
-    """Ask every host (or the only one), print the answers, and tell whether all of them answered."""
+    """Ask every host (or the only one), print the answers, and tell whether all of them answered.
+
+    Args:
+        lock_wait: for what changes hosts; None = it only reads, and takes no lease.
+    """
     from difyfleet.cli.watch import watching
     from difyfleet.fleet.content_verbs import on_each
     from difyfleet.secrets import mask
@@ -40,7 +45,8 @@ def _run(
         how = "write HOST/ASSISTANT" if verb == "ask" else "name it with --limit"
         raise click.UsageError(f"{verb} works on one host; {how} (here: {names})")
     with watching(console, quiet=as_json):
-        outcomes = on_each(hosts, function)
+        reason = None if lock_wait is None else f"{verb} {inventory.name}"
+        outcomes = on_each(hosts, function, lease=reason, lock_wait=lock_wait or 0)
     if as_json:
         answers = [
             {
@@ -135,23 +141,33 @@ def dify() -> None:
 @dify.command("reset-password")
 @_inventory
 @_limit
+@_lock_wait
 @_json
-def reset_password(inventory: Path, limit: str | None, as_json: bool) -> int:
+def reset_password(inventory: Path, limit: str | None, lock_wait: float, as_json: bool) -> int:
     """Make the admin's password the one that the inventory gives (or the host keeps), clear the login lock, and log in."""
     from difyfleet.fleet import content_verbs
 
-    return _run("dify reset-password", inventory, limit, as_json, content_verbs.reset_password, _said)
+    return _run(
+        "dify reset-password",
+        inventory,
+        limit,
+        as_json,
+        content_verbs.reset_password,
+        _said,
+        lock_wait=lock_wait,
+    )
 
 
 @dify.command()
 @_inventory
 @_limit
+@_lock_wait
 @_json
-def unlock(inventory: Path, limit: str | None, as_json: bool) -> int:
+def unlock(inventory: Path, limit: str | None, lock_wait: float, as_json: bool) -> int:
     """Clear the login lock that Dify sets after too many wrong passwords (it lasts 24 hours)."""
     from difyfleet.fleet import content_verbs
 
-    return _run("dify unlock", inventory, limit, as_json, content_verbs.unlock, _said)
+    return _run("dify unlock", inventory, limit, as_json, content_verbs.unlock, _said, lock_wait=lock_wait)
 
 
 @dify.command("export")
@@ -191,8 +207,11 @@ def export_app(inventory: Path, app: str, limit: str | None, output: Path | None
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @_limit
 @click.option("--name", help="Name of the new app. Default: the one in the file.")
+@_lock_wait
 @_json
-def import_app(inventory: Path, file: Path, limit: str | None, name: str | None, as_json: bool) -> int:
+def import_app(
+    inventory: Path, file: Path, limit: str | None, name: str | None, lock_wait: float, as_json: bool
+) -> int:
     """Make a new app from Dify's DSL. Refused where an app of the name is there."""
     from dataclasses import asdict
 
@@ -215,6 +234,7 @@ def import_app(inventory: Path, file: Path, limit: str | None, name: str | None,
         lambda on, spec: content_verbs.import_app(on, spec, text, name),
         show,
         asdict,
+        lock_wait=lock_wait,
     )
 
 

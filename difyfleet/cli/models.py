@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from difyfleet.cli.verbs import _console, _inventory, _json, _limit, _selected
+from difyfleet.cli.verbs import _console, _inventory, _json, _limit, _lock_wait, _selected
 from difyfleet.exits import Exit
 
 Answers = list[tuple[str, Any]]  # host name and what it answered
@@ -31,8 +31,14 @@ def _run(
     function: Callable[[Any, Any], Any],
     show: Callable[[Answers], None],
     plain: Callable[[Any], Any] = lambda value: value,
+    *,
+    lock_wait: float | None = None,
 ) -> int:
-    """Ask every host, print the answers, and tell whether all of them answered."""
+    """Ask every host, print the answers, and tell whether all of them answered.
+
+    Args:
+        lock_wait: for what changes hosts; None = it only reads, and takes no lease.
+    """
     from difyfleet.cli.watch import watching
     from difyfleet.fleet.models_verb import on_each
     from difyfleet.secrets import mask
@@ -40,7 +46,8 @@ def _run(
     console = _console()
     _, hosts = _selected(inventory, limit, console)
     with watching(console, quiet=as_json):
-        outcomes = on_each(hosts, function)
+        reason = None if lock_wait is None else f"{verb} {inventory.name}"
+        outcomes = on_each(hosts, function, lease=reason, lock_wait=lock_wait or 0)
     if as_json:
         answers = [
             {"name": each.host, "result": None if each.error else plain(each.value), "error": each.error}
@@ -172,13 +179,20 @@ def show_model(inventory: Path, name: str, limit: str | None, as_json: bool) -> 
 @_inventory
 @_name
 @_limit
+@_lock_wait
 @_json
-def stop_model(inventory: Path, name: str, limit: str | None, as_json: bool) -> int:
+def stop_model(inventory: Path, name: str, limit: str | None, lock_wait: float, as_json: bool) -> int:
     """Unload a model from memory."""
     from difyfleet.fleet import models_verb
 
     return _run(
-        "models stop", inventory, limit, as_json, lambda on, spec: models_verb.stop(on, spec, name), _said
+        "models stop",
+        inventory,
+        limit,
+        as_json,
+        lambda on, spec: models_verb.stop(on, spec, name),
+        _said,
+        lock_wait=lock_wait,
     )
 
 
@@ -187,8 +201,11 @@ def stop_model(inventory: Path, name: str, limit: str | None, as_json: bool) -> 
 @_name
 @_limit
 @click.option("--force", is_flag=True, help="Also a model that the inventory declares.")
+@_lock_wait
 @_json
-def remove_model(inventory: Path, name: str, limit: str | None, force: bool, as_json: bool) -> int:
+def remove_model(
+    inventory: Path, name: str, limit: str | None, force: bool, lock_wait: float, as_json: bool
+) -> int:
     """Delete a model from disk. Refuses one that the inventory declares."""
     from difyfleet.fleet import models_verb
 
@@ -199,6 +216,7 @@ def remove_model(inventory: Path, name: str, limit: str | None, force: bool, as_
         as_json,
         lambda on, spec: models_verb.remove(on, spec, name, force=force),
         _said,
+        lock_wait=lock_wait,
     )
 
 
@@ -206,11 +224,18 @@ def remove_model(inventory: Path, name: str, limit: str | None, force: bool, as_
 @_inventory
 @_name
 @_limit
+@_lock_wait
 @_json
-def pull_model(inventory: Path, name: str, limit: str | None, as_json: bool) -> int:
+def pull_model(inventory: Path, name: str, limit: str | None, lock_wait: float, as_json: bool) -> int:
     """Pull a model and prove it by its hashes. The host pulls: cut the connection and it goes on."""
     from difyfleet.fleet import models_verb
 
     return _run(
-        "models pull", inventory, limit, as_json, lambda on, spec: models_verb.pull(on, spec, name), _said
+        "models pull",
+        inventory,
+        limit,
+        as_json,
+        lambda on, spec: models_verb.pull(on, spec, name),
+        _said,
+        lock_wait=lock_wait,
     )

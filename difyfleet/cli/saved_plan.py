@@ -9,7 +9,7 @@ from difyfleet.cli.watch import watching
 from difyfleet.fleet import plan_file, verbs
 
 
-def apply_plan(path: Path, as_json: bool, verbose: bool, events: bool) -> int:
+def apply_plan(path: Path, as_json: bool, verbose: bool, events: bool, lock_wait: float) -> int:
     """Carry out a saved plan, or refuse because something has changed. Asks nobody: the file is the approval."""
     saved = plan_file.load(path)
     console = _console()
@@ -23,6 +23,8 @@ def apply_plan(path: Path, as_json: bool, verbose: bool, events: bool) -> int:
             switches=saved.switches,
             only_planned=True,
             environment=environment,
+            reason=f"apply {path.name}",
+            lock_wait=lock_wait,
         )
     _show(result, console, as_json, verbose, saved.inventory, events=events)
     return verbs.exit_code(result)

@@ -41,6 +41,13 @@ _role = click.option(
 _reprobe = click.option(
     "--reprobe-mirrors", is_flag=True, help="Try every declared registry mirror again, dead ones too."
 )
+_lock_wait = click.option(
+    "--lock-wait",
+    type=click.FloatRange(min=0),
+    default=0,
+    metavar="SECONDS",
+    help="Wait so long for hosts that another run works on.",
+)
 
 
 def _selected(
@@ -187,6 +194,7 @@ def plan(
 @_role
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_reprobe
+@_lock_wait
 @_json
 @_events
 @_verbose
@@ -196,6 +204,7 @@ def apply(
     roles: tuple[str, ...],
     yes: bool,
     reprobe_mirrors: bool,
+    lock_wait: float,
     as_json: bool,
     events: bool,
     verbose: bool,
@@ -214,7 +223,7 @@ def apply(
             )
         from difyfleet.cli.saved_plan import apply_plan
 
-        return apply_plan(inventory, as_json, verbose, events)
+        return apply_plan(inventory, as_json, verbose, events, lock_wait)
 
     _check_roles(roles)
     console = _console()
@@ -242,6 +251,8 @@ def apply(
             confirm=None if yes else confirm,
             switches=switches,
             environment=environment,
+            reason=f"apply {inventory.name}",
+            lock_wait=lock_wait,
         )
     _show(result, console, as_json, verbose, inventory, events=events)
     return verbs.exit_code(result)

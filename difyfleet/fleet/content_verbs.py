@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import yaml
 
@@ -15,7 +15,8 @@ from difyfleet.content import state as remembered
 from difyfleet.content.pulled import write_files
 from difyfleet.errors import HostError
 from difyfleet.facts.secrets import HostSecrets
-from difyfleet.fleet.engine import engine
+from difyfleet.fleet import each
+from difyfleet.fleet.each import Outcome
 from difyfleet.secrets import Secret
 from difyfleet.spec.content import shown_name
 from difyfleet.spec.models import HostSpec
@@ -24,29 +25,17 @@ T = TypeVar("T")
 USER = "difyfleet-ask"
 
 
-@dataclass(frozen=True)
-class Outcome(Generic[T]):
-    """What one host answered: a value, or why there is none."""
+def on_each(
+    hosts: Iterable[HostSpec], function: Callable[[Any, HostSpec], T], **options: Any
+) -> list[Outcome[T]]:
+    """each.on_each, for hosts with Dify."""
 
-    host: str
-    value: T | None
-    error: str | None = None
-
-
-def on_each(hosts: Iterable[HostSpec], function: Callable[[Any, HostSpec], T]) -> list[Outcome[T]]:
-    """Call `function(host, spec)` on every host at once; the order of the answers is that of the hosts."""
-    values: dict[str, T] = {}
-
-    def keep(on: Any, spec: HostSpec) -> None:
+    def enabled(on: Any, spec: HostSpec) -> T:
         if not spec.dify.enabled:
             raise HostError("Dify is not enabled on this host")
-        values[spec.name] = function(on, spec)
+        return function(on, spec)
 
-    specs = list(hosts)
-    with engine(specs) as run:
-        run.each(keep)
-        errors = {name: result.error for name, result in run.results.items()}
-    return [Outcome(spec.name, values.get(spec.name), errors[spec.name]) for spec in specs]
+    return each.on_each(hosts, enabled, **options)
 
 
 def reset_password(on: Any, spec: HostSpec) -> str:

@@ -22,7 +22,7 @@ from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state
 
 from difyfleet import stack
 from difyfleet.errors import FleetError
-from difyfleet.fleet import events
+from difyfleet.fleet import events, leases
 from difyfleet.fleet.callbacks import ConnectErrors, Said
 from difyfleet.fleet.declared import Memory
 from difyfleet.fleet.inventory import names_and_data
@@ -93,6 +93,7 @@ class Engine:
         return self
 
     def __exit__(self, *_: object) -> None:
+        leases.give_back(self._inventory)
         for host in self._inventory:
             if host.connected:
                 with contextlib.suppress(Exception):
@@ -117,6 +118,11 @@ class Engine:
                 self._fail(host, self._callbacks.errors.get(host.name, "cannot connect"))
 
         self._each(list(self._inventory), connect)
+
+    def lock(self, reason: str, wait: float = 0) -> None:
+        """Take the lease of every connected host, or none: see leases.take_all. The end of the run gives them back."""
+        hosts = [host for host in self._inventory if host in self._alive]
+        leases.take_all(hosts, reason, wait, self._fail)
 
     def prepare(self, *, check_for_changes: bool = True) -> None:
         """Run deploy.py on every connected host. With check_for_changes this is the plan."""
@@ -254,7 +260,8 @@ class Engine:
             return bool(run_host_op(self.state, host, op_hash)) and host not in self.state.failed_hosts
         except Exception as error:  # noqa: BLE001 - reported as this operation's failure
             book = notes(host, op_hash)
-            book.error = book.error or f"{type(error).__name__}: {error}"
+            words = str(error) if isinstance(error, FleetError) else f"{type(error).__name__}: {error}"
+            book.error = book.error or words
             return False
 
     def _finish(self, host: Any, op_hash: str, operation: OperationResult, succeeded: bool) -> None:
@@ -309,9 +316,17 @@ def _joined(changes: Iterable[Any]) -> str | None:
 
 
 @contextlib.contextmanager
-def engine(hosts: Iterable[HostSpec], **options: Any) -> Iterator[Engine]:
-    """A connected Engine with a journal of its own."""
+def engine(
+    hosts: Iterable[HostSpec], *, lease: str | None = None, lock_wait: float = 0, **options: Any
+) -> Iterator[Engine]:
+    """A connected Engine with a journal of its own.
+
+    Args:
+        lease, lock_wait: take the hosts' leases at once, see Engine.lock. None = the run only reads, or locks later.
+    """
     journal.use(None)
     with Engine(hosts, **options) as running:
         running.connect()
+        if lease is not None:
+            running.lock(lease, lock_wait)
         yield running

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from pyinfra.api import StringCommand
 
@@ -13,21 +13,13 @@ from difyfleet.clients.ollama import ModelNotFound, OllamaClient, OllamaError, R
 from difyfleet.clients.ollama_pull import explain_failure, progress_of, pull_argv
 from difyfleet.errors import HostError
 from difyfleet.facts.ollama import HASH_TIMEOUT, RECORD, OllamaStore, Store, run_script, store_script
-from difyfleet.fleet.engine import engine
+from difyfleet.fleet import each
+from difyfleet.fleet.each import Outcome
 from difyfleet.remote.http import reading, session
 from difyfleet.remote.jobs import Job, run_to_end
 from difyfleet.spec.models import HostSpec
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Outcome(Generic[T]):
-    """What one host answered: a value, or why there is none."""
-
-    host: str
-    value: T | None
-    error: str | None = None
 
 
 @dataclass(frozen=True)
@@ -54,20 +46,17 @@ class ModelRow:
         }
 
 
-def on_each(hosts: Iterable[HostSpec], function: Callable[[Any, HostSpec], T]) -> list[Outcome[T]]:
-    """Call `function(host, spec)` on every host at once; the order of the answers is that of the hosts."""
-    values: dict[str, T] = {}
+def on_each(
+    hosts: Iterable[HostSpec], function: Callable[[Any, HostSpec], T], **options: Any
+) -> list[Outcome[T]]:
+    """each.on_each, for hosts with Ollama."""
 
-    def keep(on: Any, spec: HostSpec) -> None:
+    def enabled(on: Any, spec: HostSpec) -> T:
         if not spec.ollama.enabled:
             raise HostError("Ollama is not enabled on this host")
-        values[spec.name] = function(on, spec)
+        return function(on, spec)
 
-    specs = list(hosts)
-    with engine(specs) as run:
-        run.each(keep)
-        errors = {name: result.error for name, result in run.results.items()}
-    return [Outcome(spec.name, values.get(spec.name), errors[spec.name]) for spec in specs]
+    return each.on_each(hosts, enabled, **options)
 
 
 def full_name(name: str) -> str:

@@ -41,6 +41,8 @@ def apply(
     switches: Mapping[str, Any] | None = None,
     only_planned: bool = False,
     environment: Environment | None = None,
+    reason: str = "apply",
+    lock_wait: float = 0,
 ) -> RunResult:
     """Make it so, then check that it is so.
 
@@ -49,14 +51,22 @@ def apply(
         switches: more host data that roles look at.
         only_planned: an operation that had nothing to do in the plan that was confirmed is refused.
         environment: what the hosts belong to; see Engine.
+        reason, lock_wait: of the hosts' leases, see Engine.lock.
+
+    Raises:
+        Locked: another run works on one of the hosts; nothing was changed.
     """
     started = time.monotonic()
     with engine(hosts, roles=roles, switches=switches, environment=environment) as run:
+        if only_planned:  # nobody is asked, so what is compared now is what is changed then
+            run.lock(reason, lock_wait)
         run.prepare(check_for_changes=confirm is not None)
         if confirm is not None and not confirm(run.result("plan", started)):
             return run.result("plan", started)
         if only_planned:
             run.hold_to_plan()
+        else:
+            run.lock(reason, lock_wait)
         run.execute()
         run.check()
         return run.result("apply", started)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pyinfra.api.host
-from paramiko import SSHException
+from paramiko import Channel, SSHException
 from pyinfra import logger
 from pyinfra.api import StringCommand
 from pyinfra.api.exceptions import ConnectError
@@ -20,6 +20,7 @@ from pyinfra.connectors.ssh import SSHConnector
 from pyinfra.connectors.util import CommandOutput, make_unix_command, read_output_buffers
 
 from difyfleet.remote import journal
+from difyfleet.remote.lease import Lease, require_lease
 from difyfleet.secrets import Secret
 
 READ_TIMEOUT = 120  # seconds a fact may take; a hanging docker daemon must not hang the run
@@ -68,6 +69,7 @@ class DoorConnector(SSHConnector):
     """SSH to one host. Inventories of difyfleet use it as `@difyfleet/NAME`."""
 
     sudo_password: Secret | None = None
+    lease: Lease | None = None  # what this run holds on the host; no change goes out without it
 
     @staticmethod
     def make_names_data(name: str) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
@@ -131,18 +133,12 @@ class DoorConnector(SSHConnector):
             stdin = "".join(line if line.endswith("\n") else f"{line}\n" for line in stdin)
         for unused in ("_sudo_password", "_su_password", "_retries", "_retry_delay", "_retry_until"):
             arguments.pop(unused, None)
-        with_password = bool(arguments.get("_sudo")) and self.sudo_password is not None
-        if with_password:
-            arguments["_sudo"] = False
-        unix_command = make_unix_command(command, **arguments)
-        line = unix_command.get_raw_value()
-        journal.current().write(self.host.name, kind, "exec", str(unix_command), self._operation_name())
-        if with_password and self.sudo_password is not None:
-            # -k: never a cached ticket, so the password line is always consumed by sudo and never reaches the command
-            line = f"sudo -H -k -S -p '' {line}"
-            stdin = self.sudo_password.reveal() + "\n" + stdin
-        logger.debug("%s on %s: %s", kind, self.host.name, unix_command)
-        status, output = self._exec(line, stdin, timeout)
+        if kind == journal.CHANGE:
+            require_lease(self)
+        line, password, shown = self._line(command, arguments)
+        journal.current().write(self.host.name, kind, "exec", shown, self._operation_name())
+        logger.debug("%s on %s: %s", kind, self.host.name, shown)
+        status, output = self._exec(line, password + stdin, timeout)
         if status != 0 and any(
             text.strip() == "sudo: a password is required" for text in output.stderr_lines
         ):
@@ -150,6 +146,39 @@ class DoorConnector(SSHConnector):
                 "sudo asks for a password: set ssh.sudo_password in the inventory, or NOPASSWD in sudoers"
             )
         return status in accepted, output
+
+    def start(self, command: StringCommand, kind: str, what: str) -> Channel:
+        """Start a command for bash, as root, and give its channel: standard input open, both outputs in one stream.
+
+        Args:
+            kind, what: for the journal.
+
+        Raises:
+            SSHException, OSError, EOFError: there is no channel to be had.
+        """
+        arguments = {"_sudo": bool(self.host.data.get("_sudo")), "_shell_executable": "bash"}
+        line, password, _ = self._line(command, arguments)
+        transport = self.client.get_transport() if self.client else None
+        if transport is None:
+            raise SSHException("not connected")
+        journal.current().write(self.host.name, kind, "exec", what)
+        channel = transport.open_session(timeout=READ_TIMEOUT)
+        channel.set_combine_stderr(True)
+        channel.exec_command(line)
+        channel.sendall(password.encode())
+        return channel
+
+    def _line(self, command: StringCommand, arguments: dict[str, Any]) -> tuple[str, str, str]:
+        """The line to run, what sudo must read on standard input before the command does, and the line as it may be shown."""
+        password = self.sudo_password if arguments.get("_sudo") else None
+        if password is not None:
+            arguments = {**arguments, "_sudo": False}
+        unix_command = make_unix_command(command, **arguments)
+        line = unix_command.get_raw_value()
+        if password is None:
+            return line, "", str(unix_command)
+        # -k: never a cached ticket, so the password line is always consumed by sudo and never reaches the command
+        return f"sudo -H -k -S -p '' {line}", password.reveal() + "\n", str(unix_command)
 
     def _exec(self, line: str, stdin: str, timeout: int) -> tuple[int, CommandOutput]:
         client = self.client
@@ -189,6 +218,7 @@ class DoorConnector(SSHConnector):
 
     def put_file(self, *args: Any, **kwargs: Any) -> bool:
         """pyinfra's SFTP upload, journalled as a change. Our own files go through operations.files.put instead."""
+        require_lease(self)
         journal.current().write(
             self.host.name, journal.CHANGE, "sftp", f"put {args[1] if len(args) > 1 else ''}"
         )

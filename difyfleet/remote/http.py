@@ -24,6 +24,7 @@ from urllib3.util.ssltransport import SSLTransport
 
 from difyfleet.remote import journal
 from difyfleet.remote.door import is_reading, reading
+from difyfleet.remote.lease import require_lease
 
 __all__ = ["reading", "session"]
 
@@ -201,6 +202,8 @@ class ExecTunnelAdapter(HTTPAdapter):
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         kind = journal.READ if request.method in _READS or is_reading() else journal.CHANGE
         where = (request.url or "").split("?")[0]
+        if kind == journal.CHANGE:
+            require_lease(self._door)
         journal.current().write(self._door.host.name, kind, "http", f"{request.method} {where}")
         if kwargs.get("timeout") is None:
             kwargs["timeout"] = DEFAULT_TIMEOUT

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 from difyfleet.paths import state_dir
 from difyfleet.secrets import mask
 
-READ, CHANGE, CONNECT = "read", "change", "connect"
+READ, CHANGE, CONNECT, LEASE = "read", "change", "connect", "lease"
 
 
 class Journal:
@@ -32,7 +32,7 @@ class Journal:
         """Add one line.
 
         Args:
-            kind: read, change or connect.
+            kind: read, change, connect or lease.
             via: exec, http or sftp.
             what: the command or request, secrets masked here once more.
             operation: the operation it belongs to, if any.

@@ -27,6 +27,7 @@ from difyfleet import stack
 from difyfleet.remote import journal
 from difyfleet.remote.door import DoorConnector
 from difyfleet.spec.models import HostSpec
+from tests.unit.remote.channel import Channel
 
 # a folder of the host at the beginning of a path: not inside another path, not a word of prose
 _FOLDERS = re.compile(r"(?<![\w./@-])/(?=(?:etc|opt|run|srv|var/lib|proc/sys|usr/local|usr/lib/sysctl\.d)\b)")
@@ -80,6 +81,10 @@ class Sandbox:
         lines += [OutputLine("stderr", self._as_on_a_host(root, text)) for text in done.stderr.splitlines()]
         return done.returncode, CommandOutput(lines)
 
+    def start(self, host: str, script: str) -> Channel:
+        """What `DoorConnector.start` does, here."""
+        return Channel(_FOLDERS.sub(f"{self.host(host)}/", script))
+
     @staticmethod
     def _as_on_a_host(root: Path, text: str) -> str:
         text = text.replace(f"{root}/", "/")
@@ -126,6 +131,11 @@ def sandbox(root: Path, *roles: Any) -> Iterator[Sandbox]:
             DoorConnector,
             "_exec",
             lambda self, line, stdin, timeout: box.exec(self.host.name, line, stdin, timeout),
+        ),
+        (
+            DoorConnector,
+            "start",
+            lambda self, command, kind, what: box.start(self.host.name, command.get_raw_value()),
         ),
         (engine_module, "deploy_file", lambda: box.deploy),
     ]

@@ -149,7 +149,7 @@ def test_ask_takes_the_host_from_the_assistant(
         asked.append((spec.name, key, question))
         return content_verbs.Asked("12 点", ("a.md",), 0.5, 1.0)
 
-    def on_each(hosts: Any, function: Any) -> Any:
+    def on_each(hosts: Any, function: Any, **_: Any) -> Any:
         return [content_verbs.Outcome(spec.name, function(None, spec)) for spec in hosts]
 
     monkeypatch.setattr(content_verbs, "ask", ask)

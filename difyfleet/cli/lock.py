@@ -1,0 +1,99 @@
+"""lock: who works on the hosts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from difyfleet.cli.verbs import _console, _inventory, _json, _limit, _selected
+from difyfleet.exits import Exit
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from difyfleet.fleet.each import Outcome
+    from difyfleet.fleet.lock_verb import Holder
+
+
+@click.group()
+def lock() -> None:
+    """Who works on the hosts: show, release. Every verb that changes a host holds a lease on it."""
+
+
+@lock.command()
+@_inventory
+@_limit
+@_json
+def show(inventory: Path, limit: str | None, as_json: bool) -> int:
+    """Who holds the hosts' leases: owner, reason, since when, until when."""
+    from difyfleet.cli.watch import watching
+    from difyfleet.fleet import lock_verb
+
+    console = _console()
+    _, hosts = _selected(inventory, limit, console)
+    with watching(console, quiet=as_json):
+        found = lock_verb.holders(hosts)
+    return _tell("lock show", found, console, as_json)
+
+
+@lock.command()
+@_inventory
+@_limit
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_json
+def release(inventory: Path, limit: str | None, yes: bool, as_json: bool) -> int:
+    """Take the leases away from the runs that hold them. Such a run stops before its next change."""
+    from difyfleet.cli.watch import watching
+    from difyfleet.fleet import lock_verb
+
+    console = _console()
+    if not yes and not sys.stdin.isatty():
+        raise click.UsageError(
+            "lock release asks before it stops a run and there is no terminal to ask on: add --yes"
+        )
+    _, hosts = _selected(inventory, limit, console)
+    with watching(console, quiet=as_json):
+        found = lock_verb.holders(hosts)
+    seen = {each.host: each.value for each in found if each.value is not None}
+    for host, holder in seen.items():
+        click.echo(f"{host}: taking the lease from {holder}", err=True)
+    if seen and not yes:
+        click.confirm("Stop these runs?", abort=True, err=True)
+    with watching(console, quiet=as_json):
+        left = {each.host: each for each in lock_verb.release(hosts, seen)} if seen else {}
+    after = [left.get(each.host, each) for each in found]
+    code = _tell("lock release", after, console, as_json)
+    return Exit.LOCKED if code == Exit.OK and any(each.value for each in after) else code
+
+
+def _tell(verb: str, found: Sequence[Outcome[Holder]], console: Console, as_json: bool) -> int:
+    from difyfleet.secrets import mask
+
+    if as_json:
+        answers = [
+            {
+                "name": each.host,
+                "result": None
+                if each.error
+                else {"held": each.value is not None, "holder": asdict(each.value) if each.value else None},
+                "error": each.error,
+            }
+            for each in found
+        ]
+        json.dump({"version": 1, "verb": verb, "hosts": answers}, sys.stdout, ensure_ascii=False)
+        sys.stdout.write("\n")
+    else:
+        for each in found:
+            if each.error:
+                console.print(
+                    f"error {each.host}: {mask(each.error)}", highlight=False, markup=False, soft_wrap=True
+                )
+            else:
+                click.echo(f"{each.host}: {f'held by {each.value}' if each.value else 'free'}")
+    return Exit.ERROR if any(each.error for each in found) else Exit.OK
