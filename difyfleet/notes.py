@@ -29,6 +29,7 @@ class OpNotes:
     Args:
         first_command: what a plan stopped at, masked; None where there is nothing to do.
         may_change: False = a saved plan says that nothing changes here, so its first command is refused.
+        keep_data: True = a command after a note that says `loses_data` is refused.
         declared: what the operation was called to bring about; None = not known (an operation of pyinfra's own).
     """
 
@@ -38,6 +39,7 @@ class OpNotes:
     name: str | None = None
     first_command: str | None = None
     may_change: bool = True
+    keep_data: bool = False
     declared: Any = None
 
 

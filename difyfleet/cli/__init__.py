@@ -15,6 +15,8 @@ _VERBS = {
     "plan": ("verbs", "Show what an apply would change. Exit 2 if anything would."),
     "apply": ("verbs", "Make the hosts as declared, then check them."),
     "verify": ("verbs", "Run every check against the hosts. Changes nothing."),
+    "drift": ("drift", "Is everything as declared? Who changed what, since when; taken back where allowed."),
+    "history": ("history", "What earlier runs found, without contacting a host."),
     "lock": ("lock", "Who works on the hosts: show, release."),
     "status": ("verbs", "One line per host and role: is it well?"),
     "ask": ("content", "Ask an assistant; show its answer and the documents it cites."),

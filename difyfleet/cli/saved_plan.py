@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from difyfleet.cli.verbs import _console, _selected, _show
+from difyfleet.cli.verbs import _console, _remember, _selected, _show
 from difyfleet.cli.watch import watching
 from difyfleet.fleet import plan_file, verbs
+from difyfleet.fleet.history import record_of
 
 
 def apply_plan(path: Path, as_json: bool, verbose: bool, events: bool, lock_wait: float) -> int:
@@ -27,4 +28,7 @@ def apply_plan(path: Path, as_json: bool, verbose: bool, events: bool, lock_wait
             lock_wait=lock_wait,
         )
     _show(result, console, as_json, verbose, saved.inventory, events=events)
-    return verbs.exit_code(result)
+    code = verbs.exit_code(result)
+    if result.verb == "plan":  # refused
+        return code
+    return _remember(environment, record_of(result, environment.name, code), console)

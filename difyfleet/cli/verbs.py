@@ -15,7 +15,7 @@ from difyfleet.exits import Exit
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from difyfleet.fleet.results import RunResult
+    from difyfleet.fleet.results import RunRecord, RunResult
     from difyfleet.spec.models import Environment, HostSpec
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -113,6 +113,17 @@ def _show(
         sys.stdout.flush()
     else:
         terminal.show(result, console, verbose=verbose)
+
+
+def _remember(environment: Environment, record: RunRecord, console: Console) -> int:
+    """Put a run into the environment's history; it counts also where that cannot be written. Returns its exit code."""
+    from difyfleet.fleet.history import History
+
+    try:
+        History(environment).add(record)
+    except OSError as error:
+        console.print(f"[yellow]warning[/] this run is not in the history: {error}", highlight=False)
+    return record.exit
 
 
 @click.command()
@@ -233,6 +244,7 @@ def apply(
         )
     environment, hosts = _selected(inventory, limit, console)
     from difyfleet.fleet import verbs
+    from difyfleet.fleet.history import record_of
     from difyfleet.report import terminal
 
     with watching(console, quiet=as_json, events=events) as watch:
@@ -255,7 +267,10 @@ def apply(
             lock_wait=lock_wait,
         )
     _show(result, console, as_json, verbose, inventory, events=events)
-    return verbs.exit_code(result)
+    code = verbs.exit_code(result)
+    if result.verb == "plan":  # the question was answered with no
+        return code
+    return _remember(environment, record_of(result, environment.name, code), console)
 
 
 @click.command()
@@ -290,8 +305,9 @@ def verify(
 
     _check_roles(roles)
     console = _console()
-    _, hosts = _selected(inventory, limit, console)
+    environment, hosts = _selected(inventory, limit, console)
     from difyfleet.fleet import verbs
+    from difyfleet.fleet.history import record_of
 
     with watching(console, quiet=as_json, events=events):
         result = verbs.verify(hosts, roles=roles, wait=wait)
@@ -300,7 +316,7 @@ def verify(
 
         junit.write_text(render(result))
     _show(result, console, as_json, verbose, inventory, events=events)
-    return verbs.exit_code(result)
+    return _remember(environment, record_of(result, environment.name, verbs.exit_code(result)), console)
 
 
 @click.command()

@@ -147,6 +147,12 @@ class Engine:
             for op_hash, planned in zip(host.op_hash_order, self.results[host.name].operations, strict=True):
                 notes(host, op_hash).may_change = planned.state == WOULD_CHANGE
 
+    def keep_data(self) -> None:
+        """From now on a change that would lose data fails before its first command, also one that no plan could foresee."""
+        for host in self._alive:
+            for op_hash in host.op_hash_order:
+                notes(host, op_hash).keep_data = True
+
     def execute(self, only: Callable[[OperationResult], bool] = lambda operation: True) -> None:
         """Execute what was prepared, each host at its own pace. A failed operation ends its host's run only.
 

@@ -69,13 +69,19 @@ def described(command: Any) -> str:
     return mask(f"{getattr(function, '__name__', 'call')}()" if function else str(command))
 
 
-def _refuse_unplanned(book: OpNotes) -> None:
-    """Stop before the first command of an operation that had nothing to do in the plan that is being applied."""
+def _refuse_unwanted(book: OpNotes) -> None:
+    """Stop before a command of an operation that had nothing to do in the plan that is being applied, or that must not lose data."""
     if not book.may_change:
         why = "; ".join(change.why for change in book.changes) or "it found something to do"
         raise HostError(
             f"not in the plan, so not done: {why}",
             hint="look at what is left, then apply that: difyfleet plan --out FILE",
+        )
+    lost = [change.why for change in book.changes if change.loses_data] if book.keep_data else []
+    if lost:
+        raise HostError(
+            f"would lose data, so not done: {'; '.join(lost)}",
+            hint="look at it; if it may go: difyfleet apply INVENTORY",
         )
 
 
@@ -122,7 +128,7 @@ def operation(function: Callable[P, Generator[Any, None, None]]) -> Callable[P, 
                     book.changes.append(step)
                     continue
                 if state.is_executing:
-                    _refuse_unplanned(book)
+                    _refuse_unwanted(book)
                 else:
                     book.first_command = described(step)
                 yield step

@@ -1,14 +1,14 @@
-"""RunResult as JUnit XML: a test suite per host, a test case per check and failed operation."""
+"""RunResult as JUnit XML: a test suite per host, a test case per check and operation."""
 
 from __future__ import annotations
 
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from difyfleet.fleet.results import FAILED, RunResult
+from difyfleet.fleet.results import FAILED, WOULD_CHANGE, RunResult
 
 
 def render(result: RunResult) -> str:
-    """The XML text. Failed operations and checks are failures, unreachable hosts errors."""
+    """The XML text. Failed and drifted operations and failed checks are failures, unreachable hosts errors."""
     root = Element("testsuites", name=f"difyfleet {result.verb}")
     for host in result.hosts:
         suite = SubElement(root, "testsuite", name=host.name)
@@ -28,6 +28,16 @@ def render(result: RunResult) -> str:
             if operation.state == FAILED:
                 text = operation.error or "failed"
                 SubElement(case, "failure", message=text.splitlines()[0]).text = text
+                failures += 1
+            elif operation.state == WOULD_CHANGE:
+                text = (
+                    "\n".join([*operation.why, *([operation.diff] if operation.diff else [])])
+                    or "would change"
+                )
+                failure = SubElement(
+                    case, "failure", message=text.splitlines()[0], type=operation.kind or "drift"
+                )
+                failure.text = text
                 failures += 1
         for check in host.checks:
             case = SubElement(suite, "testcase", classname=f"{host.name}.{check.role}", name=check.name)

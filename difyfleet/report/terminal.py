@@ -6,7 +6,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from difyfleet.fleet.results import CHANGED, FAILED, SKIPPED, UNCHANGED, WOULD_CHANGE, HostResult, RunResult
+from difyfleet.fleet.results import (
+    CHANGED,
+    CORRECTIVE,
+    FAILED,
+    INTENTIONAL,
+    SKIPPED,
+    UNCHANGED,
+    WOULD_CHANGE,
+    HostResult,
+    OperationResult,
+    RunResult,
+)
 
 _MARKS = {
     CHANGED: "[yellow]changed[/]",
@@ -14,6 +25,7 @@ _MARKS = {
     FAILED: "[red]failed[/]",
     SKIPPED: "[dim]skipped[/]",
 }
+KINDS = {CORRECTIVE: "the host was changed", INTENTIONAL: "the inventory was changed"}
 
 
 def show(result: RunResult, console: Console, *, verbose: bool = False) -> None:
@@ -35,7 +47,8 @@ def _operations(host: HostResult, console: Console, verbose: bool) -> None:
         if operation.state == UNCHANGED or (operation.state == SKIPPED and not verbose):
             continue
         console.print(
-            f"{_MARKS[operation.state]} {escape(host.name)} [bold]{escape(operation.role)}[/] | {escape(operation.name)}",
+            f"{_MARKS[operation.state]} {escape(host.name)} [bold]{escape(operation.role)}[/] | {escape(operation.name)}"
+            f"{_about(operation)}",
             highlight=False,
             soft_wrap=True,
         )
@@ -45,6 +58,13 @@ def _operations(host: HostResult, console: Console, verbose: bool) -> None:
             _diff(operation.diff, console, verbose)
         if operation.error:
             console.print(escape(_indent(operation.error)), style="red", highlight=False, soft_wrap=True)
+
+
+def _about(operation: OperationResult) -> str:
+    """Whose change it takes back or brings about, and whether something is lost by it."""
+    words = [KINDS[operation.kind]] if operation.kind in KINDS else []
+    words += ["[red]loses data[/]"] if operation.loses_data else []
+    return f" ({', '.join(words)})" if words else ""
 
 
 def _diff(text: str, console: Console, verbose: bool) -> None:
@@ -108,14 +128,15 @@ def _summary(result: RunResult, console: Console) -> None:
 
 def _verdict(result: RunResult) -> str:
     figures = result.summary()
-    if figures["failed"]:
-        return f"[red]{figures['failed']} failed[/]"
-    if figures["checks_failed"]:
-        return f"[red]{figures['checks_failed']} checks failed[/]"
-    if figures["would_change"]:
-        return f"[yellow]{figures['would_change']} would change[/]"
-    if figures["changed"]:
-        return f"[green]{figures['changed']} changed[/]"
+    told = (
+        ("failed", "red", "failed"),
+        ("checks_failed", "red", "checks failed"),
+        ("would_change", "yellow", "would change"),
+        ("changed", "green", "changed"),
+    )
+    parts = [f"[{colour}]{figures[key]} {words}[/]" for key, colour, words in told if figures[key]]
+    if parts:
+        return ", ".join(parts)
     return "[green]nothing to change[/]" if figures["operations"] else "[green]all checks hold[/]"
 
 

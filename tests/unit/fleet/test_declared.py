@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from difyfleet.fleet.declared import Memory, controller_key, digest, plain
+from difyfleet.fleet.declared import Memory, digest, plain
 from difyfleet.fleet.results import (
     CHANGED,
     CORRECTIVE,
@@ -24,7 +24,6 @@ from difyfleet.fleet.results import (
 )
 from difyfleet.operations.base import declaration
 from difyfleet.operations.config_set import ConfigFile
-from difyfleet.paths import state_dir
 from difyfleet.secrets import Secret
 from difyfleet.spec import load
 from difyfleet.spec.models import Environment, HostSpec
@@ -115,11 +114,6 @@ def test_a_new_release_is_another_declaration(monkeypatch: pytest.MonkeyPatch) -
 def test_what_has_no_identity_is_refused() -> None:
     with pytest.raises(TypeError, match="function"):
         plain([lambda: None])
-
-
-def test_the_key_is_private_and_stays(state_folder: Path) -> None:
-    assert controller_key() == controller_key()
-    assert stat.S_IMODE((state_dir() / "declared.key").stat().st_mode) == 0o600
 
 
 # -- what is remembered ----------------------------------------------------------------------------------------

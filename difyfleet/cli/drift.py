@@ -1,0 +1,205 @@
+"""drift: is everything as declared? Who changed what, since when; taken back where the inventory allows it; told to others."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from difyfleet.cli.verbs import (
+    _check_roles,
+    _console,
+    _inventory,
+    _json,
+    _limit,
+    _remember,
+    _role,
+    _selected,
+    _verbose,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from difyfleet.fleet.drift import Drifted
+    from difyfleet.fleet.notify import Target
+    from difyfleet.fleet.results import RunRecord, RunResult
+    from difyfleet.spec.models import Environment
+
+_file = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command()
+@_inventory
+@_limit
+@_role
+@click.option(
+    "--correct",
+    is_flag=True,
+    help="Take back what was changed on hosts, in roles that drift.correct allows it for; never what would lose data.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask before correcting.")
+@_json
+@click.option("--junit", type=_file, help="Also write operations and checks as JUnit XML to this file.")
+@click.option("--html", type=_file, help="Also write a page with hosts, roles and history to this file.")
+@click.option(
+    "--metrics", type=_file, help="Also write metrics for Prometheus' textfile collector to this file."
+)
+@click.option(
+    "--notify",
+    metavar="URL|COMMAND",
+    help="Tell this webhook or command instead of those of drift.notify. An empty text tells nobody.",
+)
+@_verbose
+def drift(
+    inventory: Path,
+    limit: str | None,
+    roles: tuple[str, ...],
+    correct: bool,
+    yes: bool,
+    as_json: bool,
+    junit: Path | None,
+    html: Path | None,
+    metrics: Path | None,
+    notify: str | None,
+    verbose: bool,
+) -> int:
+    """Is everything as declared? Plans and checks in one run, tells the host's changes from the inventory's, and since when.
+
+    Changes nothing without --correct. Exit 0 clean, 2 drift, 5 no drift but a check does not hold, 1 an error.
+    """
+    from difyfleet.cli.watch import watching
+
+    _check_roles(roles)
+    console = _console()
+    if correct and not yes and not sys.stdin.isatty():
+        raise click.UsageError(
+            "--correct asks before it changes anything and there is no terminal to ask on: add --yes"
+        )
+    environment, hosts = _selected(inventory, limit, console)
+    told = _targets(environment, notify)
+    from difyfleet.fleet import drift as fleet_drift
+    from difyfleet.fleet.history import History, record_of
+
+    policy, earlier = environment.drift, History(environment).runs()
+    with watching(console, quiet=as_json) as watch:
+        result = fleet_drift.look(environment, hosts, roles=roles)
+        fixable = fleet_drift.correctable(policy, result) if correct else []
+        if fixable:
+            with watch.paused():
+                agreed = yes or _agreed(result, fixable, console)
+            if agreed:
+                result = fleet_drift.correct(environment, hosts, roles=roles, reason=f"drift {inventory}")
+    result.name_inventory(str(inventory))
+    code = fleet_drift.exit_code(result)
+    runs = [*earlier, record_of(result, environment.name, code)]
+    _remember(environment, runs[-1], console)
+    found = fleet_drift.drifted(policy, result, runs)
+    _write_files(
+        result,
+        environment,
+        runs,
+        junit=junit,
+        html=html or environment.drift.html,
+        metrics=metrics or environment.drift.metrics,
+    )
+    _show(result, found, console, as_json, verbose)
+    _tell(told, policy.notify.always, result, found, runs, console)
+    return code
+
+
+def _targets(environment: Environment, notify: str | None) -> list[Target]:
+    from difyfleet.fleet.notify import command_target, targets, webhook_target
+
+    folder = environment.path.parent
+    if notify is None:
+        return targets(environment.drift.notify, folder)
+    if not notify.strip():
+        return []
+    if notify.startswith(("http://", "https://")):
+        return [webhook_target(notify)]
+    return [command_target(shlex.split(notify), folder)]
+
+
+def _agreed(result: RunResult, fixable: Sequence[tuple[str, object]], console: Console) -> bool:
+    from difyfleet.report import terminal
+
+    terminal.show(result, console)
+    return click.confirm(f"Take back {len(fixable)} of these?", err=True)
+
+
+def _write_files(
+    result: RunResult,
+    environment: Environment,
+    runs: Sequence[RunRecord],
+    *,
+    junit: Path | None,
+    html: Path | None,
+    metrics: Path | None,
+) -> None:
+    """The reports as files, each appearing whole.
+
+    Raises:
+        FleetError: one of them cannot be written.
+    """
+    from difyfleet.errors import FleetError
+    from difyfleet.paths import write_whole
+    from difyfleet.report import junit as junit_xml
+    from difyfleet.report import metrics as prometheus
+
+    texts: dict[Path, str] = {}
+    if junit:
+        texts[junit] = junit_xml.render(result)
+    if metrics:
+        texts[metrics] = prometheus.render(result, environment.name, runs)
+    for path, text in texts.items():
+        try:
+            write_whole(path, text, 0o644)
+        except OSError as error:
+            raise FleetError(f"cannot be written: {error.strerror}", where=str(path)) from error
+
+
+def _show(
+    result: RunResult, found: Sequence[Drifted], console: Console, as_json: bool, verbose: bool
+) -> None:
+    if as_json:
+        json.dump(
+            {**result.to_json(), "drift": [each.to_json() for each in found]}, sys.stdout, ensure_ascii=False
+        )
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+        return
+    from difyfleet.report import terminal
+
+    terminal.show(result, console, verbose=verbose)
+    for each in found:
+        left = f"; --correct leaves it: {each.left}" if each.left else "; --correct takes it back"
+        text = f"{each.host} {each.role} | {each.operation}: drifted since {each.since} ({_runs(each.runs)}){left}"
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _runs(count: int) -> str:
+    return "seen first by this run" if count == 1 else f"seen by {count} runs"
+
+
+def _tell(
+    told: Sequence[Target],
+    always: bool,
+    result: RunResult,
+    found: Sequence[Drifted],
+    runs: Sequence[RunRecord],
+    console: Console,
+) -> None:
+    """Notifications; a failing one is said and changes nothing."""
+    from difyfleet.fleet import notify
+
+    payload = notify.summary(result, found, runs)
+    if told and (always or payload["changed"]):
+        for problem in notify.tell(told, payload):
+            console.print(f"[yellow]warning[/] {problem}", highlight=False, soft_wrap=True)

@@ -1,0 +1,166 @@
+"""Drift: what a plan would change and which checks do not hold, in one run; told apart, dated, and taken back where that is allowed.
+
+`look` is a view on the one run: prepare and check, without execute. `correct` executes only the operations that `held_back` has no
+objection to, under the hosts' leases.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from difyfleet.exits import Exit
+from difyfleet.fleet.engine import engine
+from difyfleet.fleet.history import drifted_since
+from difyfleet.fleet.results import (
+    CORRECTIVE,
+    FAILED,
+    INTENTIONAL,
+    SKIPPED,
+    WOULD_CHANGE,
+    OperationResult,
+    RunRecord,
+    RunResult,
+)
+from difyfleet.spec.drift import Drift
+from difyfleet.spec.models import Environment, HostSpec
+
+
+def look(environment: Environment, hosts: Iterable[HostSpec], *, roles: Iterable[str] = ()) -> RunResult:
+    """Plan and check; changes nothing on a host. Checks of a role that would change run all the same."""
+    started = time.monotonic()
+    with engine(hosts, roles=roles, environment=environment) as run:
+        run.prepare()
+        run.check()
+        return run.result("drift", started)
+
+
+def correct(
+    environment: Environment, hosts: Iterable[HostSpec], *, roles: Iterable[str] = (), reason: str = "drift"
+) -> RunResult:
+    """Look again, take back what may be taken back, and check.
+
+    Args:
+        reason: verb and inventory, for those who meet the hosts' leases.
+    """
+    started = time.monotonic()
+    with engine(hosts, roles=roles, environment=environment) as run:
+        run.prepare()
+        run.keep_data()
+        allowed = {
+            id(operation)
+            for host in run.results.values()
+            for operation, why in held_back(environment.drift, host.operations)
+            if why is None
+        }
+        run.execute(lambda operation: id(operation) in allowed)
+        run.check()
+        return run.result("drift", started)
+
+
+def held_back(
+    policy: Drift, operations: Sequence[OperationResult]
+) -> list[tuple[OperationResult, str | None]]:
+    """The operations of one host that would change something, each with why `--correct` leaves it; None = it may be corrected.
+
+    Within a role operations build on each other, so after one that is held back the rest of its role is held back too.
+    """
+    found: list[tuple[OperationResult, str | None]] = []
+    stopped: dict[str, str] = {}
+    for operation in operations:
+        if operation.state != WOULD_CHANGE:
+            continue
+        why = _objection(policy, operation)
+        if why is None and operation.role in stopped:
+            why = f"comes after {stopped[operation.role]!r}, which is left alone"
+        if why is not None:
+            stopped.setdefault(operation.role, operation.name)
+        found.append((operation, why))
+    return found
+
+
+def _objection(policy: Drift, operation: OperationResult) -> str | None:
+    if not policy.corrects(operation.role):
+        return f"drift.correct does not say {operation.role}: auto"
+    if operation.loses_data:
+        return "it would lose data"
+    if operation.kind == INTENTIONAL:
+        return "the inventory was changed: apply it"
+    if operation.kind != CORRECTIVE:
+        return "not known whether the host or the inventory was changed: apply it once"
+    return None
+
+
+def correctable(policy: Drift, result: RunResult) -> list[tuple[str, OperationResult]]:
+    """(host, operation) of all that `--correct` would take back."""
+    return [
+        (host.name, operation)
+        for host in result.hosts
+        if not host.error
+        for operation, why in held_back(policy, host.operations)
+        if why is None
+    ]
+
+
+def exit_code(result: RunResult) -> Exit:
+    """Of a drift run: an error weighs more than drift, and drift more than a check that fails, which may be its consequence."""
+    if any(host.error or host.count(FAILED) or host.count(SKIPPED) for host in result.hosts):
+        return Exit.ERROR
+    if any(host.count(WOULD_CHANGE) for host in result.hosts):
+        return Exit.PENDING
+    if any(host.failed_checks for host in result.hosts):
+        return Exit.CHECKS_FAILED
+    return Exit.OK
+
+
+@dataclass(frozen=True)
+class Drifted:
+    """One operation that is other than declared.
+
+    Args:
+        since: time of the first run in a row that saw it so (UTC, ISO 8601).
+        runs: how many runs in a row did.
+        left: why `--correct` leaves (or would leave) it; None = it may be corrected.
+    """
+
+    host: str
+    role: str
+    operation: str
+    kind: str | None
+    why: tuple[str, ...]
+    loses_data: bool
+    since: str
+    runs: int
+    left: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON types."""
+        return asdict(self)
+
+
+def drifted(policy: Drift, result: RunResult, runs: Sequence[RunRecord]) -> list[Drifted]:
+    """Everything that would change, with since when.
+
+    Args:
+        runs: the history, this run as its last.
+    """
+    found = []
+    for host in result.hosts:
+        for operation, left in held_back(policy, host.operations):
+            since = drifted_since(runs, host.name, operation.role, operation.name)
+            found.append(
+                Drifted(
+                    host.name,
+                    operation.role,
+                    operation.name,
+                    operation.kind,
+                    tuple(operation.why),
+                    operation.loses_data,
+                    since.at if since else runs[-1].at,
+                    since.runs if since else 1,
+                    left,
+                )
+            )
+    return found
