@@ -15,6 +15,7 @@ import functools
 import hashlib
 import hmac
 import json
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from enum import Enum
@@ -24,9 +25,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from difyfleet import __version__
-from difyfleet.fleet.plan_digest import controller_key
 from difyfleet.fleet.results import CHANGED, CORRECTIVE, INTENTIONAL, UNCHANGED, WOULD_CHANGE, OperationResult
-from difyfleet.paths import environment_dir, locked, write_whole
+from difyfleet.paths import environment_dir, locked, state_dir, write_whole
 from difyfleet.secrets import Secret
 from difyfleet.spec.models import Environment
 from difyfleet.spec.secret_source import FromCommand, FromEnv, FromFile, Generate
@@ -97,6 +97,15 @@ def digest(declared: Any, key: bytes) -> str:
     """The digest of a declaration under this controller's key."""
     text = json.dumps([__version__, plain(declared)], sort_keys=True, ensure_ascii=False)
     return hmac.new(key, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+
+
+def controller_key() -> bytes:
+    """The random key of this controller, made at first use, mode 0600 in the state folder."""
+    path = state_dir() / "declared.key"
+    with locked(state_dir()):
+        if not path.exists():
+            write_whole(path, secrets.token_hex(32) + "\n")
+        return bytes.fromhex(path.read_text().strip())
 
 
 class Memory:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from difyfleet.fleet.declared import Memory, digest, plain
+from difyfleet.fleet.declared import Memory, controller_key, digest, plain
 from difyfleet.fleet.results import (
     CHANGED,
     CORRECTIVE,
@@ -24,6 +24,7 @@ from difyfleet.fleet.results import (
 )
 from difyfleet.operations.base import declaration
 from difyfleet.operations.config_set import ConfigFile
+from difyfleet.paths import state_dir
 from difyfleet.secrets import Secret
 from difyfleet.spec import load
 from difyfleet.spec.models import Environment, HostSpec
@@ -33,12 +34,6 @@ from difyfleet.spec.secret_values import forget
 ROOT = Path(__file__).resolve().parents[3]
 KEY = b"k" * 32
 ROLES = sorted(path.stem for path in (ROOT / "roles").glob("*.py") if not path.stem.startswith("_"))
-
-
-@pytest.fixture(autouse=True)
-def state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("DIFYFLEET_STATE_DIR", str(tmp_path / "state"))
-    return tmp_path / "state"
 
 
 def inventory(tmp_path: Path, **sections: Any) -> Environment:
@@ -114,6 +109,11 @@ def test_a_new_release_is_another_declaration(monkeypatch: pytest.MonkeyPatch) -
 def test_what_has_no_identity_is_refused() -> None:
     with pytest.raises(TypeError, match="function"):
         plain([lambda: None])
+
+
+def test_the_key_is_private_and_stays() -> None:
+    assert controller_key() == controller_key()
+    assert stat.S_IMODE((state_dir() / "declared.key").stat().st_mode) == 0o600
 
 
 # -- what is remembered ----------------------------------------------------------------------------------------
