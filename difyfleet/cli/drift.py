@@ -16,11 +16,13 @@ from difyfleet.cli.verbs import (
     _inventory,
     _json,
     _limit,
+    _lock_wait,
     _remember,
     _role,
     _selected,
     _verbose,
 )
+from difyfleet.exits import Exit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,9 +47,9 @@ _file = click.Path(path_type=Path, dir_okay=False)
     help="Take back what was changed on hosts, in roles that drift.correct allows it for; never what would lose data.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask before correcting.")
+@_lock_wait
 @_json
 @click.option("--junit", type=_file, help="Also write operations and checks as JUnit XML to this file.")
-@click.option("--html", type=_file, help="Also write a page with hosts, roles and history to this file.")
 @click.option(
     "--metrics", type=_file, help="Also write metrics for Prometheus' textfile collector to this file."
 )
@@ -63,9 +65,9 @@ def drift(
     roles: tuple[str, ...],
     correct: bool,
     yes: bool,
+    lock_wait: float,
     as_json: bool,
     junit: Path | None,
-    html: Path | None,
     metrics: Path | None,
     notify: str | None,
     verbose: bool,
@@ -84,9 +86,11 @@ def drift(
         )
     environment, hosts = _selected(inventory, limit, console)
     told = _targets(environment, notify)
+    from difyfleet.errors import Locked
     from difyfleet.fleet import drift as fleet_drift
     from difyfleet.fleet.history import History, record_of
 
+    locked = ""
     policy, earlier = environment.drift, History(environment).runs()
     with watching(console, quiet=as_json) as watch:
         result = fleet_drift.look(environment, hosts, roles=roles)
@@ -95,9 +99,19 @@ def drift(
             with watch.paused():
                 agreed = yes or _agreed(result, fixable, console)
             if agreed:
-                result = fleet_drift.correct(environment, hosts, roles=roles, reason=f"drift {inventory}")
+                try:
+                    result = fleet_drift.correct(
+                        environment,
+                        hosts,
+                        result,
+                        roles=roles,
+                        reason=f"drift --correct {inventory}",
+                        lock_wait=lock_wait,
+                    )
+                except Locked as error:  # what was found is worth telling all the same
+                    locked = str(error)
     result.name_inventory(str(inventory))
-    code = fleet_drift.exit_code(result)
+    code = Exit.LOCKED if locked else fleet_drift.exit_code(result)
     runs = [*earlier, record_of(result, environment.name, code)]
     _remember(environment, runs[-1], console)
     found = fleet_drift.drifted(policy, result, runs)
@@ -106,10 +120,11 @@ def drift(
         environment,
         runs,
         junit=junit,
-        html=html or environment.drift.html,
         metrics=metrics or environment.drift.metrics,
     )
     _show(result, found, console, as_json, verbose)
+    if locked:
+        console.print(f"not corrected: {locked}", highlight=False, markup=False, soft_wrap=True)
     _tell(told, policy.notify.always, result, found, runs, console)
     return code
 
@@ -140,7 +155,6 @@ def _write_files(
     runs: Sequence[RunRecord],
     *,
     junit: Path | None,
-    html: Path | None,
     metrics: Path | None,
 ) -> None:
     """The reports as files, each appearing whole.

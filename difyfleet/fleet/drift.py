@@ -38,15 +38,27 @@ def look(environment: Environment, hosts: Iterable[HostSpec], *, roles: Iterable
 
 
 def correct(
-    environment: Environment, hosts: Iterable[HostSpec], *, roles: Iterable[str] = (), reason: str = "drift"
+    environment: Environment,
+    hosts: Iterable[HostSpec],
+    found: RunResult,
+    *,
+    roles: Iterable[str] = (),
+    reason: str = "drift",
+    lock_wait: float = 0,
 ) -> RunResult:
-    """Look again, take back what may be taken back, and check.
+    """Look again at the hosts on which something may be taken back, take it back, and check.
 
     Args:
-        reason: verb and inventory, for those who meet the hosts' leases.
+        found: what `look` found; it stands for the hosts on which there is nothing to take back.
+        reason, lock_wait: of the hosts' leases, see Engine.lock.
+
+    Raises:
+        Locked: another run works on one of these hosts; nothing was changed.
     """
     started = time.monotonic()
-    with engine(hosts, roles=roles, environment=environment) as run:
+    names = {host for host, _ in correctable(environment.drift, found)}
+    specs = [spec for spec in hosts if spec.name in names]
+    with engine(specs, roles=roles, environment=environment, lease=reason, lock_wait=lock_wait) as run:
         run.prepare()
         run.keep_data()
         allowed = {
@@ -57,7 +69,11 @@ def correct(
         }
         run.execute(lambda operation: id(operation) in allowed)
         run.check()
-        return run.result("drift", started)
+        result = run.result("drift", started)
+    after = {host.name: host for host in result.hosts}
+    result.hosts = [after.get(host.name, host) for host in found.hosts]
+    result.seconds += found.seconds
+    return result
 
 
 def held_back(

@@ -22,7 +22,7 @@ from difyfleet.spec.secret_values import value_of
 COMMAND_TIMEOUT = 60  # seconds
 WEBHOOK_TIMEOUT = 10  # seconds per try
 _TRIES, _PAUSE = 2, 1.0
-_STATES = {Exit.OK: CLEAN, Exit.PENDING: "drift", Exit.CHECKS_FAILED: "checks_failed"}
+_STATES = {Exit.OK: CLEAN, Exit.PENDING: "drift", Exit.LOCKED: "drift", Exit.CHECKS_FAILED: "checks_failed"}
 
 
 @dataclass(frozen=True)

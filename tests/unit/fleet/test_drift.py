@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from difyfleet.checks import Check
 from difyfleet.cli import run
+from difyfleet.errors import Locked
 from difyfleet.exits import Exit
 from difyfleet.facts.files import PathState
 from difyfleet.fleet import notify
@@ -233,6 +234,20 @@ def test_a_loss_that_no_plan_could_foresee_is_refused(
     assert run(["drift", str(path), "--correct", "--yes"]) == Exit.ERROR
     assert "would lose data, so not done: /opt/data: in the way" in capsys.readouterr().err
     assert (box.host("llm") / "opt/data").read_text() == "precious\n"
+
+
+def test_a_host_that_another_run_works_on_is_reported_and_not_corrected(
+    box: Sandbox, drift: Drifting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def held(*_: object) -> None:
+        raise Locked("is being worked on by ana@desk", where="llm")
+
+    monkeypatch.setattr("difyfleet.fleet.engine.leases.take_all", held)
+    port_of(box).write_text("8080\n")
+    said = drift("--correct", "--yes")
+    assert said["exit"] == Exit.LOCKED
+    assert said["drift"][0]["operation"] == "port"
+    assert port_of(box).read_text() == "8080\n"
 
 
 def test_correct_without_a_terminal_wants_yes(inventory: Path, capsys: pytest.CaptureFixture[str]) -> None:
