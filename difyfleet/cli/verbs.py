@@ -245,16 +245,21 @@ def apply(
     environment, hosts = _selected(inventory, limit, console)
     from difyfleet.fleet import verbs
     from difyfleet.fleet.history import record_of
+    from difyfleet.fleet.results import WOULD_CHANGE
     from difyfleet.report import terminal
 
     with watching(console, quiet=as_json, events=events) as watch:
 
         def confirm(planned: RunResult) -> bool:
             with watch.paused():
+                planned.name_inventory(str(inventory))
                 terminal.show(planned, console)
-                if verbs.exit_code(planned) != Exit.PENDING:
-                    return verbs.exit_code(planned) == Exit.OK
-                return click.confirm("Apply this?", err=True)
+                planable = [host for host in planned.hosts if not host.error]
+                if not any(host.count(WOULD_CHANGE) for host in planable):
+                    return bool(planable)
+                some = f" to the {len(planable)} of {len(planned.hosts)} hosts that could be planned"
+                question = f"Apply this{some if len(planable) < len(planned.hosts) else ''}?"
+                return click.confirm(question, err=True)
 
         switches = {"reprobe_mirrors": reprobe_mirrors}
         result = verbs.apply(

@@ -93,9 +93,12 @@ class RunResult:
     hosts: list[HostResult]
     seconds: float = 0.0
     journal: str | None = None
+    inventory: str | None = None  # as the operator names it, for commands to type; not part of the JSON form
 
     def name_inventory(self, path: str) -> None:
         """Make the commands in hints and errors typeable: roles do not know the inventory's name, the caller does."""
+
+        self.inventory = path
 
         def complete(text: str | None) -> str | None:
             if text is None:

@@ -1,6 +1,8 @@
-"""RunResult for people: tables on stderr, no secret, no noise when nothing happened."""
+"""RunResult for people: what is equal on many hosts is said once, what did not change is counted, trouble comes last."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,10 +16,11 @@ from difyfleet.fleet.results import (
     SKIPPED,
     UNCHANGED,
     WOULD_CHANGE,
-    HostResult,
+    CheckResult,
     OperationResult,
     RunResult,
 )
+from difyfleet.report import summary
 
 _MARKS = {
     CHANGED: "[yellow]changed[/]",
@@ -26,38 +29,55 @@ _MARKS = {
     SKIPPED: "[dim]skipped[/]",
 }
 KINDS = {CORRECTIVE: "the host was changed", INTENTIONAL: "the inventory was changed"}
+_NAMED = 5  # hosts that are named where many have the same; the rest is counted
 
 
 def show(result: RunResult, console: Console, *, verbose: bool = False) -> None:
-    """Print a whole result: what changed or would change, failed checks, and one summary line per host."""
+    """Print a whole result: what changed or would change, checks that do not hold, a line per host, and what to do about trouble.
+
+    Args:
+        verbose: also skipped operations, checks that hold, new files whole, and hosts on which nothing happened.
+    """
+    for operation, hosts in _operations(result, verbose):
+        _operation(operation, _names(hosts, len(result.hosts)), console, verbose)
+    _checks(result, console, verbose)
+    summary.show(result, console, verbose=verbose)
+
+
+def _operations(result: RunResult, verbose: bool) -> list[tuple[OperationResult, list[str]]]:
+    """The operations worth telling, each with the hosts on which it is just the same."""
+    found: dict[tuple[object, ...], tuple[OperationResult, list[str]]] = {}
     for host in result.hosts:
-        _operations(host, console, verbose)
-        _checks(host, console, verbose)
-        if host.error:
-            console.print(
-                f"[red bold]{escape(host.name)}: error[/]\n{escape(_indent(host.error))}",
-                highlight=False,
-                soft_wrap=True,
-            )
-    _summary(result, console)
+        for each in host.operations:
+            if each.state == UNCHANGED or (each.state == SKIPPED and not verbose):
+                continue
+            told = (each.state, _about(each), tuple(each.why), each.diff, each.error)
+            key = (each.role, each.name, told)
+            found.setdefault(key, (each, []))[1].append(host.name)
+    return list(found.values())
 
 
-def _operations(host: HostResult, console: Console, verbose: bool) -> None:
-    for operation in host.operations:
-        if operation.state == UNCHANGED or (operation.state == SKIPPED and not verbose):
-            continue
-        console.print(
-            f"{_MARKS[operation.state]} {escape(host.name)} [bold]{escape(operation.role)}[/] | {escape(operation.name)}"
-            f"{_about(operation)}",
-            highlight=False,
-            soft_wrap=True,
-        )
-        for why in operation.why:
-            console.print(f"    {escape(why)}", highlight=False, soft_wrap=True, style="dim")
-        if operation.diff:
-            _diff(operation.diff, console, verbose)
-        if operation.error:
-            console.print(escape(_indent(operation.error)), style="red", highlight=False, soft_wrap=True)
+def _names(hosts: Sequence[str], of: int) -> str:
+    if len(hosts) == of and of > _NAMED:
+        return f"all {of} hosts"
+    named = ", ".join(hosts[:_NAMED])
+    return named if len(hosts) <= _NAMED else f"{named} and {len(hosts) - _NAMED} more"
+
+
+def _operation(operation: OperationResult, hosts: str, console: Console, verbose: bool) -> None:
+    several = ":" if " " in hosts else ""
+    console.print(
+        f"{_MARKS[operation.state]} {escape(hosts)}{several} [bold]{escape(operation.role)}[/] | {escape(operation.name)}"
+        f"{_about(operation)}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for why in operation.why:
+        console.print(f"    {escape(why)}", highlight=False, soft_wrap=True, style="dim")
+    if operation.diff:
+        _diff(operation.diff, console, verbose)
+    for line in (operation.error or "").splitlines():
+        console.print(f"    {line}", style="red", markup=False, highlight=False, soft_wrap=True)
 
 
 def _about(operation: OperationResult) -> str:
@@ -77,68 +97,26 @@ def _diff(text: str, console: Console, verbose: bool) -> None:
         console.print(f"    {line}", style=style, markup=False, highlight=False, soft_wrap=True)
 
 
-def _checks(host: HostResult, console: Console, verbose: bool) -> None:
-    if not host.checks:
-        return
-    shown = host.checks if verbose else [check for check in host.checks if not check.ok]
-    if shown:
-        table = Table(title=f"checks on {host.name}", title_justify="left", box=None, pad_edge=False)
-        for heading in ("", "role", "check", "evidence"):
-            table.add_column(heading, overflow="fold")
-        for check in shown:
-            mark = "[green]ok[/]" if check.ok else "[yellow]warn[/]" if check.warn_only else "[red]FAIL[/]"
-            evidence = (
-                check.evidence if check.ok or not check.hint else f"{check.evidence}\nnext: {check.hint}"
-            )
-            table.add_row(mark, escape(check.role), escape(check.name), escape(evidence))
-        console.print(table)
-
-
-def _summary(result: RunResult, console: Console) -> None:
-    table = Table(box=None, pad_edge=False)
-    for heading, justify in (
-        ("host", "left"),
-        ("operations", "right"),
-        ("changed", "right"),
-        ("would change", "right"),
-        ("failed", "right"),
-        ("checks", "right"),
-        ("warnings", "right"),
-        ("commands", "right"),
-    ):
-        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+def _checks(result: RunResult, console: Console, verbose: bool) -> None:
+    found: dict[tuple[object, ...], tuple[CheckResult, list[str]]] = {}
     for host in result.hosts:
-        failed = host.count(FAILED) + (1 if host.error else 0)
-        passed = sum(1 for check in host.checks if check.ok or check.warn_only)
+        for check in host.checks:
+            if verbose or not check.ok:
+                key = (check.role, check.name, check.ok, check.evidence, check.hint)
+                found.setdefault(key, (check, []))[1].append(host.name)
+    if not found:
+        return
+    table = Table(title="checks", title_justify="left", box=None, pad_edge=False)
+    for heading in ("", "host", "role", "check", "evidence"):
+        table.add_column(heading, overflow="fold")
+    for check, hosts in found.values():
+        mark = "[green]ok[/]" if check.ok else "[yellow]warn[/]" if check.warn_only else "[red]FAIL[/]"
+        evidence = check.evidence if check.ok or not check.hint else f"{check.evidence}\nnext: {check.hint}"
         table.add_row(
-            host.name,
-            str(len(host.operations)),
-            str(host.count(CHANGED)),
-            str(host.count(WOULD_CHANGE)),
-            f"[red]{failed}[/]" if failed else "0",
-            f"[red]{passed}/{len(host.checks)}[/]" if host.failed_checks else f"{passed}/{len(host.checks)}",
-            str(len(host.warnings)),
-            str(host.changing_commands),
+            mark,
+            escape(_names(hosts, len(result.hosts))),
+            escape(check.role),
+            escape(check.name),
+            escape(evidence),
         )
     console.print(table)
-    console.print(
-        f"{result.verb}: {_verdict(result)} in {result.seconds:.1f} s", highlight=False, soft_wrap=True
-    )
-
-
-def _verdict(result: RunResult) -> str:
-    figures = result.summary()
-    told = (
-        ("failed", "red", "failed"),
-        ("checks_failed", "red", "checks failed"),
-        ("would_change", "yellow", "would change"),
-        ("changed", "green", "changed"),
-    )
-    parts = [f"[{colour}]{figures[key]} {words}[/]" for key, colour, words in told if figures[key]]
-    if parts:
-        return ", ".join(parts)
-    return "[green]nothing to change[/]" if figures["operations"] else "[green]all checks hold[/]"
-
-
-def _indent(text: str) -> str:
-    return "\n".join(f"    {line}" for line in text.splitlines())
