@@ -269,7 +269,8 @@ def test_tests_that_are_named_exist() -> None:
         name for path in modules for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
     }
     named = set()
-    for page in (ROOT / "README.md", ROOT / "README.zh-CN.md", DOCS / "features.md"):
+    pages = (ROOT / "README.md", ROOT / "README.zh-CN.md", DOCS / "features.md", DOCS / "pyinfra-gaps.md")
+    for page in pages:
         named |= set(re.findall(r"`(test_\w+)`", page.read_text()))
         for path in re.findall(r"`(tests/[\w./-]+)`", page.read_text()):
             assert (ROOT / path).exists(), f"{name_of(page)}: {path}"
