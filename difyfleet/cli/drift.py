@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from difyfleet.cli.page import html_option as _html
 from difyfleet.cli.verbs import (
     _check_roles,
     _console,
@@ -50,6 +51,7 @@ _file = click.Path(path_type=Path, dir_okay=False)
 @_lock_wait
 @_json
 @click.option("--junit", type=_file, help="Also write operations and checks as JUnit XML to this file.")
+@_html
 @click.option(
     "--metrics", type=_file, help="Also write metrics for Prometheus' textfile collector to this file."
 )
@@ -68,6 +70,7 @@ def drift(
     lock_wait: float,
     as_json: bool,
     junit: Path | None,
+    html: Path | None,
     metrics: Path | None,
     notify: str | None,
     verbose: bool,
@@ -119,7 +122,9 @@ def drift(
         result,
         environment,
         runs,
+        inventory,
         junit=junit,
+        html=html or environment.drift.html,
         metrics=metrics or environment.drift.metrics,
     )
     _show(result, found, console, as_json, verbose)
@@ -153,11 +158,16 @@ def _write_files(
     result: RunResult,
     environment: Environment,
     runs: Sequence[RunRecord],
+    inventory: Path,
     *,
     junit: Path | None,
+    html: Path | None,
     metrics: Path | None,
 ) -> None:
     """The reports as files, each appearing whole.
+
+    Args:
+        runs: this one last.
 
     Raises:
         FleetError: one of them cannot be written.
@@ -166,10 +176,13 @@ def _write_files(
     from difyfleet.paths import write_whole
     from difyfleet.report import junit as junit_xml
     from difyfleet.report import metrics as prometheus
+    from difyfleet.report.html import page
 
     texts: dict[Path, str] = {}
     if junit:
         texts[junit] = junit_xml.render(result)
+    if html:
+        texts[html] = page(result, runs, at=runs[-1].at, inventory=str(inventory))
     if metrics:
         texts[metrics] = prometheus.render(result, environment.name, runs)
     for path, text in texts.items():

@@ -10,7 +10,9 @@ from difyfleet.fleet import plan_file, verbs
 from difyfleet.fleet.history import record_of
 
 
-def apply_plan(path: Path, as_json: bool, verbose: bool, events: bool, lock_wait: float) -> int:
+def apply_plan(
+    path: Path, as_json: bool, verbose: bool, events: bool, lock_wait: float, html: Path | None
+) -> int:
     """Carry out a saved plan, or refuse because something has changed. Asks nobody: the file is the approval."""
     saved = plan_file.load(path)
     console = _console()
@@ -27,7 +29,9 @@ def apply_plan(path: Path, as_json: bool, verbose: bool, events: bool, lock_wait
             reason=f"apply {path.name}",
             lock_wait=lock_wait,
         )
-    _show(result, console, as_json, verbose, saved.inventory, events=events)
+    _show(
+        result, console, as_json, verbose, saved.inventory, events=events, html=html, environment=environment
+    )
     code = verbs.exit_code(result)
     if result.verb == "plan":  # refused
         return code

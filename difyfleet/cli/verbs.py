@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from difyfleet.cli.page import html_option as _html
 from difyfleet.exits import Exit
 
 if TYPE_CHECKING:
@@ -94,6 +95,8 @@ def _show(
     inventory: Path | None = None,
     *,
     events: bool = False,
+    html: Path | None = None,
+    environment: Environment | None = None,
 ) -> None:
     from difyfleet.report import terminal
 
@@ -113,6 +116,10 @@ def _show(
         sys.stdout.flush()
     else:
         terminal.show(result, console, verbose=verbose)
+    if html is not None:
+        from difyfleet.cli.page import write
+
+        write(html, result, inventory, environment)
 
 
 def _remember(environment: Environment, record: RunRecord, console: Console) -> int:
@@ -166,6 +173,7 @@ def validate(inventory: Path, as_json: bool) -> int:
 )
 @_json
 @_events
+@_html
 @_verbose
 def plan(
     inventory: Path,
@@ -175,6 +183,7 @@ def plan(
     out: Path | None,
     as_json: bool,
     events: bool,
+    html: Path | None,
     verbose: bool,
 ) -> int:
     """Show what an apply would change, with secret-safe diffs. Exit 2 if anything would change."""
@@ -188,7 +197,7 @@ def plan(
     switches = {"reprobe_mirrors": reprobe_mirrors}
     with watching(console, quiet=as_json, events=events):
         result = verbs.plan(hosts, roles=roles, switches=switches, environment=environment)
-    _show(result, console, as_json, verbose, inventory, events=events)
+    _show(result, console, as_json, verbose, inventory, events=events, html=html, environment=environment)
     if out is not None:
         from difyfleet.fleet import plan_file
 
@@ -208,6 +217,7 @@ def plan(
 @_lock_wait
 @_json
 @_events
+@_html
 @_verbose
 def apply(
     inventory: Path,
@@ -218,6 +228,7 @@ def apply(
     lock_wait: float,
     as_json: bool,
     events: bool,
+    html: Path | None,
     verbose: bool,
 ) -> int:
     """Make the hosts as declared, then check that they are. Succeeds only if every check holds.
@@ -234,7 +245,7 @@ def apply(
             )
         from difyfleet.cli.saved_plan import apply_plan
 
-        return apply_plan(inventory, as_json, verbose, events, lock_wait)
+        return apply_plan(inventory, as_json, verbose, events, lock_wait, html)
 
     _check_roles(roles)
     console = _console()
@@ -271,7 +282,7 @@ def apply(
             reason=f"apply {inventory.name}",
             lock_wait=lock_wait,
         )
-    _show(result, console, as_json, verbose, inventory, events=events)
+    _show(result, console, as_json, verbose, inventory, events=events, html=html, environment=environment)
     code = verbs.exit_code(result)
     if result.verb == "plan":  # the question was answered with no
         return code
@@ -284,6 +295,7 @@ def apply(
 @_role
 @_json
 @_events
+@_html
 @click.option(
     "--junit", type=click.Path(path_type=Path), help="Also write the checks as JUnit XML to this file."
 )
@@ -301,6 +313,7 @@ def verify(
     roles: tuple[str, ...],
     as_json: bool,
     events: bool,
+    html: Path | None,
     junit: Path | None,
     wait: float,
     verbose: bool,
@@ -320,7 +333,7 @@ def verify(
         from difyfleet.report.junit import render
 
         junit.write_text(render(result))
-    _show(result, console, as_json, verbose, inventory, events=events)
+    _show(result, console, as_json, verbose, inventory, events=events, html=html, environment=environment)
     return _remember(environment, record_of(result, environment.name, verbs.exit_code(result)), console)
 
 

@@ -56,6 +56,11 @@ class Drift(Section):
         description="File for Prometheus' node_exporter (textfile collector), written anew by every drift run; name it *.prom.",
         json_schema_extra={MAY_BE_MISSING: True},
     )
+    html: Path | None = Field(
+        None,
+        description="File for a page with hosts, roles and history, written anew by every drift run.",
+        json_schema_extra={MAY_BE_MISSING: True},
+    )
 
     def corrects(self, role: str) -> bool:
         """Whether `--correct` may change anything of a role."""

@@ -96,7 +96,7 @@ def test_imports_go_down(path: Path) -> None:
 
 
 def test_reports_know_only_results() -> None:
-    for path in ROOT.glob("difyfleet/report/*.py"):
+    for path in ROOT.glob("difyfleet/report/**/*.py"):
         for name in imports_of(path):
             if room_of(name) == "difyfleet.fleet":
                 assert name.startswith("difyfleet.fleet.results"), f"{path.name} imports {name}"

@@ -64,9 +64,11 @@ def test_it_validates_and_plans_from_there(unpacked: Path) -> None:
     )
     validated = run(unpacked, "validate", str(inventory))
     assert validated.returncode == 0, validated.stderr
-    planned = run(unpacked, "plan", str(inventory), "--role", "docker")
+    page = unpacked.parent / "page.html"
+    planned = run(unpacked, "plan", str(inventory), "--role", "docker", "--html", str(page))
     assert planned.returncode == 1, planned.stderr
     assert "cannot connect to 127.0.0.1" in planned.stderr
+    assert "cannot connect to 127.0.0.1" in page.read_text(), "the page's template is in the wheel"
     where = subprocess.run(
         [sys.executable, "-c", "from difyfleet import paths; print(paths.deploy_file())"],
         cwd=unpacked.parent,
