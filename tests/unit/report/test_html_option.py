@@ -64,6 +64,7 @@ def test_a_page_that_cannot_be_written_is_an_error_after_the_result(
 def test_drift_writes_the_page_that_the_inventory_names_with_the_history(
     inventory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (inventory.parent / "pages").mkdir()
     inventory.write_text(f"{inventory.read_text()}drift: {{html: pages/drift.html}}\n")
     moments = iter(["2026-11-23T04:00:00Z", "2026-11-23T10:00:00Z", "2026-11-24T10:00:00Z"])
     monkeypatch.setattr("difyfleet.fleet.history.now", lambda: next(moments))
