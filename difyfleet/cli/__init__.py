@@ -16,6 +16,7 @@ _VERBS = {
     "apply": ("verbs", "Make the hosts as declared, then check them."),
     "verify": ("verbs", "Run every check against the hosts. Changes nothing."),
     "drift": ("drift", "Is everything as declared? Who changed what, since when; taken back where allowed."),
+    "schedule": ("schedule", "Look for drift on a schedule: a systemd timer on this machine."),
     "history": ("history", "What earlier runs found, without contacting a host."),
     "lock": ("lock", "Who works on the hosts: show, release."),
     "status": ("verbs", "One line per host and role: is it well?"),

@@ -218,7 +218,10 @@ def test_up_leaves_a_good_project_alone_and_removes_what_nothing_declares() -> N
             )
         }
     ):
-        assert [change.why for change in run_steps(compose.up, of)[0]] == ["p-old-1: not declared, removed"]
+        changes, _ = run_steps(compose.up, of)
+        assert [(change.why, change.loses_data) for change in changes] == [
+            ("p-old-1: not declared, removed", True)
+        ]
 
 
 def test_up_without_docker_cannot_know() -> None:

@@ -90,6 +90,14 @@ def test_another_digest_is_pulled_then_named_and_nothing_is_removed() -> None:
     assert "set ollama.models digest: 845dbda0ea48" in str(caught.value.hint)
 
 
+def test_only_a_whole_model_of_another_digest_may_be_somebodys_own() -> None:
+    cut = Blob("sha256:" + "a" * 64, 100, "size", 10)
+    for found, loses in ((store(*BLOBS), True), (store(cut, BLOBS[1]), False), (Store(), False)):
+        with fake_host({STORE: found}):
+            first = next(models.model.steps("qwen2.5:7b", "/opt/ollama", digest="a80c4f17acd5"))  # type: ignore[attr-defined]
+        assert first.loses_data is loses
+
+
 def test_touched_blobs_are_recorded_again_without_a_pull() -> None:
     touched = Blob("sha256:" + "a" * 64, 100, "ok", 100, recorded=False)
     assert steps(store(touched)) == (
@@ -107,5 +115,7 @@ def test_only_declared() -> None:
     both = Store({**store(*BLOBS).models, "old:latest": extra})
     with fake_host({STORE: both}):
         changes, commands = run_steps(models.only_declared, ("qwen2.5:7b",), "/opt/ollama")
-    assert [change.why for change in changes] == ["model old:latest: present but not declared, to be removed"]
+    assert [(change.why, change.loses_data) for change in changes] == [
+        ("model old:latest: present but not declared, to be removed", True)
+    ]
     assert commands == ["docker exec ollama ollama rm old:latest"]

@@ -1,0 +1,106 @@
+"""schedule: drift by a systemd timer on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from difyfleet.cli.verbs import _check_roles, _console, _inventory, _json, _limit, _role
+from difyfleet.exits import Exit
+
+
+@click.group()
+def schedule() -> None:
+    """Look for drift on a schedule: a systemd service and timer on this machine. install, show, remove."""
+
+
+@schedule.command()
+@_inventory
+@click.option(
+    "--every", default="1h", show_default=True, metavar="TIME", help="How often: 5m to 30m, 1h to 12h, 1d."
+)
+@click.option("--correct", is_flag=True, help="Take back what drift.correct allows (drift --correct --yes).")
+@_limit
+@_role
+def install(inventory: Path, every: str, correct: bool, limit: str | None, roles: tuple[str, ...]) -> int:
+    """Put service and timer in place and start the timer. Safe to repeat; the last call counts."""
+    from difyfleet.fleet import schedule as units
+    from difyfleet.spec.loader import load
+
+    _check_roles(roles)
+    try:
+        when = units.timing(every)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--every") from error
+    environment = load(inventory)
+    environment.select(limit)
+    system = units.is_system()
+    words = units.command_line(units.program(), environment.path, correct=correct, limit=limit, roles=roles)
+    installed = units.units(environment.path)
+    changed = installed.install(
+        environment.path,
+        units.service_text(environment, words, system=system, correct=correct),
+        units.timer_text(environment, when),
+    )
+    console = _console()
+    said = f"{installed.timer}: {'runs' if changed else 'nothing to change, runs'} every {every}"
+    console.print(said, highlight=False, soft_wrap=True)
+    if changed:
+        file = units.environment_file(environment, system).replace("%h", str(Path.home()))
+        hints = [f"variables with secrets: put NAME=VALUE lines into {file}, mode 0600"]
+        hints += [] if system else ["to have it run while you are logged out: loginctl enable-linger"]
+        hints += [f"what it says: journalctl {'' if system else '--user '}-u {installed.name}"]
+        for hint in hints:
+            console.print(f"  {hint}", highlight=False, soft_wrap=True)
+    return Exit.OK
+
+
+@schedule.command()
+@_inventory
+@_json
+def show(inventory: Path, as_json: bool) -> int:
+    """What is installed for this inventory, when it runs next, and how it ended last."""
+    from difyfleet.fleet import schedule as units
+
+    installed = units.units(inventory)
+    there = installed.timer.exists()
+    state = installed.state() if there else {}
+    if as_json:
+        found = {
+            "version": 1,
+            "verb": "schedule show",
+            "unit": installed.name,
+            "installed": there,
+            "state": state,
+        }
+        json.dump(found, sys.stdout, ensure_ascii=False)
+        sys.stdout.write("\n")
+        return Exit.OK
+    if not there:
+        print(f"{installed.name}: not installed")
+        return Exit.OK
+    line = next(line for line in installed.service.read_text().splitlines() if line.startswith("ExecStart="))
+    print(f"{installed.timer}: {state.get('timer.UnitFileState')}, {state.get('timer.ActiveState')}")
+    print(f"runs:  {line.removeprefix('ExecStart=')}")
+    print(f"next:  {state.get('timer.NextElapseUSecRealtime') or 'not known'}")
+    last = state.get("timer.LastTriggerUSec")
+    ended = f"exit code {state.get('service.ExecMainStatus')}, {state.get('service.ExecMainExitTimestamp') or 'under way'}"
+    print(f"last:  {f'{last} ({ended})' if last and last != 'n/a' else 'never'}")
+    return Exit.OK
+
+
+@schedule.command()
+@_inventory
+def remove(inventory: Path) -> int:
+    """Stop and delete service and timer. Safe to repeat; the inventory itself need not be there any more."""
+    from difyfleet.fleet import schedule as units
+
+    installed = units.units(inventory)
+    installed.refuse_others(Path(os.path.abspath(inventory)))
+    removed = installed.remove()
+    _console().print(f"{installed.name}: {'removed' if removed else 'was not installed'}", highlight=False)
+    return Exit.OK
