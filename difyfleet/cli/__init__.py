@@ -14,6 +14,7 @@ _VERBS = {
     "validate": ("verbs", "Check an inventory without touching a network."),
     "plan": ("verbs", "Show what an apply would change. Exit 2 if anything would."),
     "apply": ("verbs", "Make the hosts as declared, then check them."),
+    "rollout": ("rollout", "Apply in waves, with all checks as gates between them."),
     "verify": ("verbs", "Run every check against the hosts. Changes nothing."),
     "drift": ("drift", "Is everything as declared? Who changed what, since when; taken back where allowed."),
     "schedule": ("schedule", "Look for drift on a schedule: a systemd timer on this machine."),

@@ -212,7 +212,11 @@ class Engine:
                     )
 
         pool = gevent.pool.Pool(self.state.config.PARALLEL)
-        gevent.joinall([pool.spawn(guarded, host) for host in hosts])
+        try:
+            gevent.joinall([pool.spawn(guarded, host) for host in hosts])
+        except BaseException:  # Ctrl-C: nobody goes on working in the background
+            pool.kill(block=False)
+            raise
 
     def _run_deploy(self, host: Any, face: str) -> None:
         if self._code is None:
@@ -323,14 +327,21 @@ def _joined(changes: Iterable[Any]) -> str | None:
 
 @contextlib.contextmanager
 def engine(
-    hosts: Iterable[HostSpec], *, lease: str | None = None, lock_wait: float = 0, **options: Any
+    hosts: Iterable[HostSpec],
+    *,
+    lease: str | None = None,
+    lock_wait: float = 0,
+    new_journal: bool = True,
+    **options: Any,
 ) -> Iterator[Engine]:
-    """A connected Engine with a journal of its own.
+    """A connected Engine.
 
     Args:
+        new_journal: with a journal of its own; else it goes on with the current one.
         lease, lock_wait: take the hosts' leases at once, see Engine.lock. None = the run only reads, or locks later.
     """
-    journal.use(None)
+    if new_journal:
+        journal.use(None)
     with Engine(hosts, **options) as running:
         running.connect()
         if lease is not None:

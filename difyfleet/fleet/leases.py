@@ -36,8 +36,6 @@ def take_all(hosts: Iterable[Any], reason: str, wait: float, failed: Callable[[A
 
 
 def give_back(hosts: Iterable[Any]) -> None:
-    """Give back the leases that are held on these hosts."""
+    """Give back the leases that are held on these hosts. What is still under way there can change nothing from then on."""
     held = [host.connector for host in hosts if getattr(host.connector, "lease", None) is not None]
     gevent.joinall([gevent.spawn(door.lease.release) for door in held])
-    for door in held:
-        door.lease = None

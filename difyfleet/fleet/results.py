@@ -68,6 +68,7 @@ class HostResult:
     error: str | None = None
     changing_commands: int = 0
     exec_round_trips: int = 0
+    note: str | None = None  # why a host of the run has nothing to show: a rollout did not reach it, say
 
     def count(self, state: str) -> int:
         return sum(1 for operation in self.operations if operation.state == state)
@@ -103,7 +104,7 @@ class RunResult:
         def complete(text: str | None) -> str | None:
             if text is None:
                 return None
-            text = text.replace("difyfleet apply INVENTORY", "difyfleet apply")
+            text = re.sub(r"\bINVENTORY\b", lambda _: path, text)
             return re.sub(
                 rf"difyfleet (apply|plan|verify|status)(?! {re.escape(path)})\b",
                 rf"difyfleet \1 {path}",
@@ -145,11 +146,50 @@ class RunResult:
                     "operations": [operation.to_json() for operation in host.operations],
                     "checks": [asdict(check) for check in host.checks],
                     "error": host.error,
+                    "note": host.note,
                 }
                 for host in self.hosts
             ],
             "journal": self.journal,
         }
+
+
+@dataclass
+class Halt:
+    """Where and why a rollout stopped.
+
+    Args:
+        wave: its number, from 1.
+        why: one line per host that failed, `host: what`.
+        locked: it stopped because another run works on one of the wave's hosts.
+    """
+
+    wave: int
+    why: list[str]
+    locked: bool = False
+
+
+@dataclass
+class RolloutResult(RunResult):
+    """A rollout: the results of all its waves, and where it stopped.
+
+    Args:
+        waves: host -> untouched, started, done or failed; one mapping per wave, of all hosts of the rollout.
+    """
+
+    waves: list[dict[str, str]] = field(default_factory=list)
+    halt: Halt | None = None
+    next: str | None = None  # the command that goes on with it, when it is not complete
+
+    def name_inventory(self, path: str) -> None:
+        super().name_inventory(path)
+        self.next = self.next and self.next.replace("INVENTORY", path)
+        if self.halt is not None:
+            self.halt.why = [why.replace("INVENTORY", path) for why in self.halt.why]
+
+    def to_json(self) -> dict[str, Any]:
+        halted = asdict(self.halt) if self.halt else None
+        return {**super().to_json(), "rollout": {"waves": self.waves, "halted": halted, "next": self.next}}
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from difyfleet.exits import Exit
 from difyfleet.fleet.engine import engine
-from difyfleet.fleet.results import CHANGED, FAILED, SKIPPED, WOULD_CHANGE, RunResult
+from difyfleet.fleet.results import CHANGED, FAILED, SKIPPED, WOULD_CHANGE, RolloutResult, RunResult
 from difyfleet.spec.models import Environment, HostSpec
 
 _PAUSE = 3.0  # seconds between two tries of verify --wait
@@ -91,6 +91,8 @@ def verify(hosts: Iterable[HostSpec], *, roles: Iterable[str] = (), wait: float 
 
 def exit_code(result: RunResult) -> Exit:
     """What a run's result means to the caller. An error weighs more than a failed check, that more than pending changes."""
+    if isinstance(result, RolloutResult) and result.halt is not None:
+        return Exit.LOCKED if result.halt.locked else Exit.HALTED
     if any(host.error or host.count(FAILED) or host.count(SKIPPED) for host in result.hosts):
         return Exit.ERROR
     if any(host.failed_checks for host in result.hosts):

@@ -82,8 +82,11 @@ class Lease:
             )
 
     def release(self) -> None:
-        """Give it back, and wait shortly until the host has done so."""
+        """Give it back, and wait shortly until the host has done so. It stays lost."""
+        if self._stop.is_set():
+            return
         self._stop.set()
+        self._ended = "this run has given it back"
         with contextlib.suppress(OSError, EOFError, SSHException):
             self._channel.shutdown_write()
             self._channel.status_event.wait(ANSWER)

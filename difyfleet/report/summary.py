@@ -8,7 +8,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from difyfleet.fleet.results import CHANGED, FAILED, SKIPPED, WOULD_CHANGE, HostResult, RunResult
+from difyfleet.fleet.results import (
+    CHANGED,
+    FAILED,
+    SKIPPED,
+    WOULD_CHANGE,
+    HostResult,
+    RolloutResult,
+    RunResult,
+)
+from difyfleet.report import rollout
 
 _FOLDED_FROM = 4  # so many hosts on which nothing happened are one line
 _COLUMNS = ("operations", "changed", "would change", "failed", "checks", "warnings", "commands")
@@ -16,10 +25,11 @@ _COLUMNS = ("operations", "changed", "would change", "failed", "checks", "warnin
 
 def show(result: RunResult, console: Console, *, verbose: bool = False) -> None:
     """Print it. With verbose no host is folded."""
-    quiet = [host for host in result.hosts if _quiet(host)]
+    worked_on = [host for host in result.hosts if host.note is None]
+    quiet = [host for host in worked_on if _quiet(host)]
     if verbose or len(quiet) < _FOLDED_FROM:
         quiet = []
-    lively = [host for host in result.hosts if host not in quiet]
+    lively = [host for host in worked_on if host not in quiet]
     if lively:
         _table(lively, console)
     if quiet:
@@ -30,6 +40,9 @@ def show(result: RunResult, console: Console, *, verbose: bool = False) -> None:
     console.print(
         f"{result.verb}: {_verdict(result)} in {result.seconds:.1f} s", highlight=False, soft_wrap=True
     )
+    if isinstance(result, RolloutResult):
+        for line in rollout.lines(result):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _quiet(host: HostResult) -> bool:
@@ -69,6 +82,8 @@ def _table(hosts: Sequence[HostResult], console: Console) -> None:
 def trouble(host: HostResult, result: RunResult) -> list[str]:
     """What is wrong with a host and what to type next, as lines; none where all is well. The first line stands for itself."""
     again = f"difyfleet {result.verb} {result.inventory or 'INVENTORY'} --limit {host.name}"
+    if isinstance(result, RolloutResult) and result.next:
+        again = result.next
     if host.error:
         return _with_next(host.name, host.error.splitlines(), again)
     for operation in host.operations:
@@ -92,6 +107,9 @@ def _with_next(name: str, lines: list[str], again: str) -> list[str]:
 
 
 def _verdict(result: RunResult) -> str:
+    stopped = rollout.verdict(result) if isinstance(result, RolloutResult) else None
+    if stopped:
+        return stopped
     figures = result.summary()
     troubled = sum(1 for host in result.hosts if host.failed)
     where = f" on {troubled} of {len(result.hosts)} hosts" if len(result.hosts) > 1 else ""

@@ -28,7 +28,10 @@ from difyfleet.spec.secret_source import MEMBERS, Place
 from difyfleet.spec.section_checks import check_section, check_variables
 
 SECTIONS = tuple(name for name in HostSpec.model_fields if name not in ("name", "address", "groups"))
-FLEET_SECTIONS = ("drift",)  # of Environment: they concern all hosts at once, so no host can have its own
+FLEET_SECTIONS = (
+    "drift",
+    "rollout",
+)  # of Environment: they concern all hosts at once, so no host can have its own
 FIELDS = {name: HostSpec.model_fields[name] for name in SECTIONS} | {
     name: Environment.model_fields[name] for name in FLEET_SECTIONS
 }

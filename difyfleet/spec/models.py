@@ -15,6 +15,7 @@ from difyfleet.spec import defaults
 from difyfleet.spec.content import Assistant, DifyModel, Key, Knowledge, dify_models
 from difyfleet.spec.drift import Drift
 from difyfleet.spec.problems import Warning_
+from difyfleet.spec.rollout import Rollout
 from difyfleet.spec.secret_source import SecretSource
 from difyfleet.spec.section import MAY_BE_MISSING, Section
 from difyfleet.spec.selection import selected
@@ -423,6 +424,7 @@ class Environment(Section):
     groups: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     warnings: tuple[Warning_, ...] = ()
     drift: Drift = Field(default_factory=Drift, description="What happens with drift.")
+    rollout: Rollout = Field(default_factory=Rollout, description="How a rollout goes over the hosts.")
 
     def host(self, name: str) -> HostSpec:
         for spec in self.hosts:

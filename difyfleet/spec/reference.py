@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from difyfleet.spec import dify_env, values
+from difyfleet.spec import dify_env, rollout, values
 from difyfleet.spec.annotations import models
 from difyfleet.spec.explain import PATTERN_WORDS
 from difyfleet.spec.loader import FIELDS, FLEET_SECTIONS
@@ -38,6 +38,7 @@ _VALUE_WORDS: dict[Any, str] = {
     values.duration: "duration (30m, 1h30m)",
     values.server_name: "host names or `_`",
     values.log_size: "size (20m)",
+    rollout.share: "share (25%)",
 }
 _LONG = 3  # lists longer than this are shown below the table
 
@@ -69,7 +70,7 @@ hosts:
 _RULES = """\
 
 A section at the top level holds for all hosts. A host may carry the same sections: mappings are merged key by key, lists and
-single values are replaced. Only @FLEET@ cannot be a host's own: it concerns all of them at once.
+single values are replaced. Only @FLEET@ cannot be a host's own: they concern all hosts at once.
 
 - A path is a file **on the controller**, relative to the inventory file; `~` is the home folder. It must exist.
 - Text that looks like a number is put in quotes. `true` and `false` are the only booleans.

@@ -80,8 +80,11 @@ def test_a_lease_names_its_holder_and_is_given_back(folder: Path, door: Door) ->
     assert time.mktime(end) - time.mktime(start) == lease.SILENCE
     held.require()
     held.release()
+    held.release()
     assert not (folder / "lease.json").exists()
     assert lease.look(door) is None
+    with pytest.raises(HostError, match="lease lost: this run has given it back"):
+        held.require()
     lease.take(door, "apply prod.yml", 0).release()
 
 
