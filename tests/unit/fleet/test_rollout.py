@@ -120,7 +120,7 @@ def test_a_wave_that_fails_halts_and_later_hosts_are_untouched(
     said = capsys.readouterr().err
     assert "rollout: halted in wave 2 in" in said
     assert why in said
-    assert "c: untouched: the rollout halted in wave 2" in said
+    assert "c, d: untouched: the rollout halted in wave 2" in said
     assert f"next: difyfleet rollout {inventory} --resume" in said
     assert touched(box) == "ab"
     assert contacted() == {"a", "b"}
@@ -194,7 +194,7 @@ def test_only_failed_leaves_the_untouched_ones(
     (box.host("a") / "etc/sick").unlink()
     assert rollout(inventory, "--only-failed") == Exit.OK
     assert states(inventory) == [DONE, UNTOUCHED, UNTOUCHED, UNTOUCHED]
-    assert "b: not part of this run" in capsys.readouterr().err
+    assert "b, c, d: not part of this run" in capsys.readouterr().err
     assert rollout(inventory, "--only-failed") == Exit.ERROR
     assert "no host failed in the last rollout" in capsys.readouterr().err
     assert rollout(inventory, "--resume") == Exit.OK
