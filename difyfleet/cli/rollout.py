@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from difyfleet.cli.page import html_option as _html
 from difyfleet.cli.verbs import (
     _check_roles,
     _console,
@@ -16,6 +17,7 @@ from difyfleet.cli.verbs import (
     _json,
     _limit,
     _lock_wait,
+    _remember,
     _role,
     _selected,
     _show,
@@ -26,6 +28,7 @@ from difyfleet.exits import Exit
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from difyfleet.fleet.results import RunResult
     from difyfleet.fleet.rollout import Work
 
 
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
 @_lock_wait
 @_json
 @_events
+@_html
 @_verbose
 def rollout(
     inventory: Path,
@@ -50,12 +54,14 @@ def rollout(
     lock_wait: float,
     as_json: bool,
     events: bool,
+    html: Path | None,
     verbose: bool,
 ) -> int:
     """Apply in waves, each let through only when every check of the one before it holds. Exit 3 where it halts."""
     from difyfleet.cli.watch import watching
     from difyfleet.fleet import rollout as rollouts
     from difyfleet.fleet import verbs
+    from difyfleet.fleet.history import record_of
     from difyfleet.report import terminal
 
     _check_roles(roles)
@@ -71,21 +77,30 @@ def rollout(
             if not yes:
                 planned = rollouts.plan(work)
                 with watch.paused():
+                    planned.name_inventory(str(inventory))
                     terminal.show(planned, console)
-                    code = verbs.exit_code(planned)
-                    go_on = code == Exit.OK or (
-                        code == Exit.PENDING and click.confirm("Roll this out?", err=True)
-                    )
+                    go_on = _go_on(planned)
                 if not go_on:
                     if as_json or events:
                         _show(planned, console, as_json, verbose, inventory, events=events)
-                    return code
+                    return verbs.exit_code(planned)
             result = rollouts.run(work, reason=f"rollout {inventory.name}", lock_wait=lock_wait)
     except KeyboardInterrupt:
         click.echo(f"interrupted; to go on: difyfleet rollout {inventory} --resume", err=True)
         return Exit.INTERRUPTED
-    _show(result, console, as_json, verbose, inventory, events=events)
-    return verbs.exit_code(result)
+    fleet = work.environment
+    _show(result, console, as_json, verbose, inventory, events=events, html=html, environment=fleet)
+    return _remember(fleet, record_of(result, fleet.name, verbs.exit_code(result)), console)
+
+
+def _go_on(planned: RunResult) -> bool:
+    """Whether to roll out what was planned: asks, unless nothing would change. A host that could not be planned halts its wave."""
+    from difyfleet.fleet.results import WOULD_CHANGE
+
+    if all(host.error for host in planned.hosts):
+        return False
+    pending = any(host.count(WOULD_CHANGE) for host in planned.hosts)
+    return not pending or click.confirm("Roll this out?", err=True)
 
 
 def _work(

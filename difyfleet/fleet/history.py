@@ -50,12 +50,13 @@ def now() -> str:
 
 
 def record_of(result: RunResult, environment: str, exit: int, at: str | None = None) -> RunRecord:
-    """A result as the history keeps it.
+    """A result as the history keeps it, without hosts that the run did not come to.
 
     Args:
         at: when it ended; default: now.
     """
-    hosts = tuple(HostRecord(host.name, tuple(_roles(host)), host.error) for host in result.hosts)
+    looked_at = [host for host in result.hosts if host.note is None]
+    hosts = tuple(HostRecord(host.name, tuple(_roles(host)), host.error) for host in looked_at)
     return RunRecord(result.verb, at or now(), environment, int(exit), round(result.seconds, 1), hosts)
 
 

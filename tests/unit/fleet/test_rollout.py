@@ -15,6 +15,7 @@ from difyfleet.cli import run as command
 from difyfleet.exits import Exit
 from difyfleet.fleet import rollout_state
 from difyfleet.fleet.engine import engine
+from difyfleet.fleet.history import History
 from difyfleet.fleet.rollout_state import DONE, FAILED, STARTED, UNTOUCHED
 from difyfleet.operations import files
 from difyfleet.operations.base import operation, shell
@@ -318,3 +319,22 @@ def test_it_plans_and_asks(
     assert "would change" in said
     assert command(["rollout", str(inventory)]) == Exit.OK
     assert touched(box) == "abcd"
+
+
+def test_history_and_page(
+    box: Sandbox, inventory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (box.host("a") / "etc/sick").touch()
+    assert rollout(inventory, "--html", str(tmp_path / "page.html")) == Exit.HALTED
+    (record,) = History(load(inventory)).runs()
+    assert (record.verb, record.exit, [host.name for host in record.hosts]) == ("rollout", 3, ["a"])
+    assert "were not reached" in (tmp_path / "page.html").read_text()
+
+
+def test_a_plan_that_fails_everywhere_is_not_asked_about(
+    box: Sandbox, inventory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    box.unreachable.update(HOSTS)
+    assert command(["rollout", str(inventory)]) == Exit.ERROR
+    assert rollout_state.last(inventory) is None
