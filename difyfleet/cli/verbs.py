@@ -190,6 +190,11 @@ def plan(
     from difyfleet.cli.watch import watching
 
     _check_roles(roles)
+    if out is not None and out.exists():
+        from difyfleet.fleet.plan_file import is_plan
+
+        if not is_plan(out):
+            raise click.UsageError(f"{out} is there and is not a saved plan: give --out another name")
     console = _console()
     environment, hosts = _selected(inventory, limit, console)
     from difyfleet.fleet import verbs

@@ -224,6 +224,16 @@ def test_an_operation_outside_the_plan_is_stopped_before_its_first_command(
     assert (box.host("llm") / "opt/app/follower").exists()
 
 
+def test_out_never_replaces_what_is_not_a_plan(
+    inventory: Path, saved: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = inventory.read_text()
+    assert run(["plan", str(inventory), "--out", str(inventory)]) == Exit.USAGE
+    assert inventory.read_text() == before
+    assert "is not a saved plan" in capsys.readouterr().err
+    assert run(["plan", str(inventory), "--out", str(saved)]) == Exit.PENDING
+
+
 def test_options_that_the_plan_decides_are_refused(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words in (["--limit", "llm"], ["--role", "docker"], ["--reprobe-mirrors"]):
         assert run(["apply", str(saved), *words]) == Exit.USAGE
