@@ -31,7 +31,7 @@ from tests.unit.fleet.sandbox import Sandbox, role, sandbox, spec
 
 EXAMPLES = int(os.environ.get("DIFYFLEET_EXAMPLES", "0"))  # a long run: DIFYFLEET_EXAMPLES=1000
 QUICK = settings(
-    max_examples=EXAMPLES or 10,
+    max_examples=EXAMPLES or 8,
     derandomize=not EXAMPLES,
     deadline=None,
     suppress_health_check=list(HealthCheck),
