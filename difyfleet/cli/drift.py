@@ -14,6 +14,7 @@ from difyfleet.cli.page import html_option as _html
 from difyfleet.cli.verbs import (
     _check_roles,
     _console,
+    _events,
     _inventory,
     _json,
     _limit,
@@ -50,6 +51,7 @@ _file = click.Path(path_type=Path, dir_okay=False)
 @click.option("--yes", is_flag=True, help="Do not ask before correcting.")
 @_lock_wait
 @_json
+@_events
 @click.option("--junit", type=_file, help="Also write operations and checks as JUnit XML to this file.")
 @_html
 @click.option(
@@ -69,6 +71,7 @@ def drift(
     yes: bool,
     lock_wait: float,
     as_json: bool,
+    events: bool,
     junit: Path | None,
     html: Path | None,
     metrics: Path | None,
@@ -95,7 +98,7 @@ def drift(
 
     locked = ""
     policy, earlier = environment.drift, History(environment).runs()
-    with watching(console, quiet=as_json) as watch:
+    with watching(console, quiet=as_json, events=events) as watch:
         result = fleet_drift.look(environment, hosts, roles=roles)
         fixable = fleet_drift.correctable(policy, result) if correct else []
         if fixable:
@@ -118,6 +121,12 @@ def drift(
     runs = [*earlier, record_of(result, environment.name, code)]
     _remember(environment, runs[-1], console)
     found = fleet_drift.drifted(policy, result, runs)
+    if events:
+        _last_event(result, code)
+    _show(result, found, console, as_json or events, verbose)
+    if locked:
+        console.print(f"not corrected: {locked}", highlight=False, markup=False, soft_wrap=True)
+    _tell(told, policy.notify.always, result, found, runs, console)
     _write_files(
         result,
         environment,
@@ -127,10 +136,6 @@ def drift(
         html=html or environment.drift.html,
         metrics=metrics or environment.drift.metrics,
     )
-    _show(result, found, console, as_json, verbose)
-    if locked:
-        console.print(f"not corrected: {locked}", highlight=False, markup=False, soft_wrap=True)
-    _tell(told, policy.notify.always, result, found, runs, console)
     return code
 
 
@@ -190,6 +195,13 @@ def _write_files(
             write_whole(path, text, 0o644)
         except OSError as error:
             raise FleetError(f"cannot be written: {error.strerror}", where=str(path)) from error
+
+
+def _last_event(result: RunResult, code: int) -> None:
+    from difyfleet.fleet.events import RunFinished
+    from difyfleet.report.stream import JsonLines
+
+    JsonLines(sys.stdout)(RunFinished(verb=result.verb, exit=code, seconds=round(result.seconds, 3)))
 
 
 def _show(

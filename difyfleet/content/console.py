@@ -28,6 +28,7 @@ PROJECT = "dify"  # compose project
 ADMIN_PASSWORD = "dify_admin_password"  # noqa: S105 - a name
 START = 120.0  # seconds that a server which was just started may take to answer
 _CLIENT, _FAILED, _REFUSED = "difyfleet.dify", "difyfleet.dify_login_error", "difyfleet.dify_login_refused"
+_IN_VAIN = "difyfleet.dify_waited_in_vain"
 
 
 def base_url(dify: spec_models.Dify) -> str:
@@ -51,12 +52,14 @@ def set_up(on: Any, spec: HostSpec, *, wait: float = 0.0) -> bool | None:
     """Whether Dify has an admin; None = Dify does not answer (it is not there yet, or down).
 
     Args:
-        wait: seconds to go on trying.
+        wait: seconds to go on trying; once per run, since the checks of four roles ask, and a Dify that is down stays down.
     """
+    wait = 0.0 if on.connector_data.get(_IN_VAIN) else wait
     try:
         dify = client(on, spec)
         return (dify.setup.wait(wait) if wait else dify.setup.status()).finished
     except (refused.NoAnswer, refused.GatewayError, refused.ServerCrashed, refused.NoSuchRoute):
+        on.connector_data[_IN_VAIN] = wait > 0.0 or on.connector_data.get(_IN_VAIN, False)
         return None
 
 

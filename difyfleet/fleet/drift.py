@@ -20,21 +20,37 @@ from difyfleet.fleet.results import (
     INTENTIONAL,
     SKIPPED,
     WOULD_CHANGE,
+    HostResult,
     OperationResult,
     RunRecord,
     RunResult,
 )
+from difyfleet.remote import lease
 from difyfleet.spec.drift import Drift
 from difyfleet.spec.models import Environment, HostSpec
 
 
 def look(environment: Environment, hosts: Iterable[HostSpec], *, roles: Iterable[str] = ()) -> RunResult:
-    """Plan and check; changes nothing on a host. Checks of a role that would change run all the same."""
+    """Plan and check; changes nothing on a host. Checks of a role that would change run all the same.
+
+    A host on which something is found while another run holds its lease is not judged: what differs is that run's work.
+    """
     started = time.monotonic()
     with engine(hosts, roles=roles, environment=environment) as run:
         run.prepare()
+        run.each(lambda host, spec: _leave_to_others(host, run.results[spec.name]))
         run.check()
+        run.each(lambda host, spec: _leave_to_others(host, run.results[spec.name]))
         return run.result("drift", started)
+
+
+def _leave_to_others(host: Any, result: HostResult) -> None:
+    """Withdraw what was found on a host that another run works on."""
+    if result.note is None and (result.count(WOULD_CHANGE) or result.failed_checks):
+        holder = lease.look(host.connector)
+        result.note = f"is being worked on by {holder}: not judged" if holder else None
+    if result.note is not None:
+        result.operations, result.checks = [], []
 
 
 def correct(
@@ -122,13 +138,14 @@ def correctable(policy: Drift, result: RunResult) -> list[tuple[str, OperationRe
 
 def exit_code(result: RunResult) -> Exit:
     """Of a drift run: an error weighs more than drift, and drift more than a check that fails, which may be its consequence."""
-    if any(host.error or host.count(FAILED) or host.count(SKIPPED) for host in result.hosts):
+    judged = [host for host in result.hosts if host.note is None]
+    if any(host.error or host.count(FAILED) or host.count(SKIPPED) for host in judged):
         return Exit.ERROR
     if any(host.count(WOULD_CHANGE) for host in result.hosts):
         return Exit.PENDING
     if any(host.failed_checks for host in result.hosts):
         return Exit.CHECKS_FAILED
-    return Exit.OK
+    return Exit.OK if len(judged) == len(result.hosts) else Exit.LOCKED
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from difyfleet.spec.secret_values import value_of
 COMMAND_TIMEOUT = 60  # seconds
 WEBHOOK_TIMEOUT = 10  # seconds per try
 _TRIES, _PAUSE = 2, 1.0
-_STATES = {Exit.OK: CLEAN, Exit.PENDING: "drift", Exit.LOCKED: "drift", Exit.CHECKS_FAILED: "checks_failed"}
+_STATES = {Exit.OK: CLEAN, Exit.PENDING: "drift", Exit.LOCKED: "busy", Exit.CHECKS_FAILED: "checks_failed"}
 
 
 @dataclass(frozen=True)
@@ -133,6 +133,7 @@ def summary(result: RunResult, drifted: Sequence[Drifted], runs: Sequence[RunRec
             for check in host.failed_checks
         ],
         "errors": [{"host": host.name, "error": host.error} for host in result.hosts if host.error],
+        "busy": [host.name for host in result.hosts if host.note],
     }
 
 

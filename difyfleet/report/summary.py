@@ -43,6 +43,10 @@ def show(result: RunResult, console: Console, *, verbose: bool = False) -> None:
     if isinstance(result, RolloutResult):
         for line in rollout.lines(result):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
+        return
+    for host in result.hosts:
+        if host.note:
+            console.print(f"  {host.name}: {host.note}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _quiet(host: HostResult) -> bool:

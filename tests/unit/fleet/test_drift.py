@@ -24,6 +24,8 @@ from difyfleet.fleet.drift import held_back
 from difyfleet.fleet.results import CORRECTIVE, INTENTIONAL, OperationResult
 from difyfleet.operations import files
 from difyfleet.operations.base import Change, operation, shell
+from difyfleet.remote import lease
+from difyfleet.remote.lease import Holder
 from difyfleet.secrets import Secret
 from difyfleet.spec.drift import Drift
 from difyfleet.spec.models import HostSpec
@@ -159,6 +161,42 @@ def test_a_host_that_cannot_be_reached_is_1(box: Sandbox, drift: Drifting) -> No
     said = drift()
     assert said["exit"] == Exit.ERROR
     assert "timed out" in said["hosts"][0]["error"]
+
+
+def held_by_ana(monkeypatch: pytest.MonkeyPatch) -> None:
+    holder = Holder("ana@desk", "apply prod.yml", "2026-11-24T10:00:02Z", "2026-11-24T10:03:11Z")
+    monkeypatch.setattr(lease, "look", lambda door: holder)
+
+
+def test_work_in_progress_of_another_run_is_no_drift(
+    box: Sandbox, drift: Drifting, told: Callable[[], list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port_of(box).write_text("8080\n")
+    with monkeypatch.context() as patch:
+        held_by_ana(patch)
+        said = drift("--correct", "--yes")
+    assert (said["exit"], said["drift"], said["summary"]["checks_failed"]) == (Exit.LOCKED, [], 0)
+    assert "is being worked on by ana@desk (apply prod.yml)" in said["hosts"][0]["note"]
+    assert told() == []
+    assert drift()["drift"][0]["runs"] == 1
+
+
+def test_a_clean_host_is_clean_whoever_works_on_it(
+    box: Sandbox, drift: Drifting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held_by_ana(monkeypatch)
+    assert drift()["exit"] == Exit.OK
+
+
+def test_events_end_with_the_exit_code_and_the_result(
+    box: Sandbox, inventory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    port_of(box).write_text("8080\n")
+    capsys.readouterr()
+    assert run(["drift", str(inventory), "--events"]) == Exit.PENDING
+    *_, last, result = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert (last["event"], last["verb"], last["exit"]) == ("run_finished", "drift", Exit.PENDING)
+    assert result["drift"][0]["operation"] == "port"
 
 
 # -- correction ------------------------------------------------------------------------------------------------
