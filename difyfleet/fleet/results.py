@@ -68,7 +68,9 @@ class HostResult:
     error: str | None = None
     changing_commands: int = 0
     exec_round_trips: int = 0
-    note: str | None = None  # why a host of the run has nothing to show: a rollout did not reach it, another run works on it
+    note: str | None = (
+        None  # why a host of the run has nothing to show: a rollout did not reach it, another run works on it
+    )
 
     def count(self, state: str) -> int:
         return sum(1 for operation in self.operations if operation.state == state)

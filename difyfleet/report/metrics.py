@@ -38,10 +38,7 @@ def render(result: RunResult, environment: str, history: Sequence[RunRecord]) ->
         (
             "difyfleet_host_up",
             "1 = the host was reached and read to the end, 0 = it was not.",
-            [
-                ({**every, "host": host.name}, 0 if host.error else 1)
-                for host in result.hosts
-            ],
+            [({**every, "host": host.name}, 0 if host.error else 1) for host in result.hosts],
         ),
         ("difyfleet_run_exit_code", "Exit code of the last drift run.", [(every, this.exit)]),
         ("difyfleet_run_seconds", "Duration of the last drift run.", [(every, this.seconds)]),
