@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 import click
 
-from difyfleet.cli.verbs import _console, _inventory, _json, _limit, _lock_wait, _selected
+from difyfleet.cli.common import make_console, selected
+from difyfleet.cli.options import inventory_argument, json_option, limit_option, lock_wait_option
 from difyfleet.exits import Exit
 
 T = TypeVar("T")
@@ -38,8 +39,8 @@ def _run(
     from difyfleet.fleet.content_verbs import on_each
     from difyfleet.secrets import mask
 
-    console = _console()
-    _, hosts = _selected(inventory, limit, console)
+    console = make_console()
+    _, hosts = selected(inventory, limit, console)
     if one and len(hosts) != 1:
         names = ", ".join(spec.name for spec in hosts)
         how = "write HOST/ASSISTANT" if verb == "ask" else "name it with --limit"
@@ -70,8 +71,8 @@ def _run(
 
 
 @click.command()
-@_inventory
-@_limit
+@inventory_argument
+@limit_option
 @click.option(
     "--output",
     "-o",
@@ -108,10 +109,10 @@ def pull(inventory: Path, limit: str | None, output: Path | None, documents: Pat
 
 
 @click.command()
-@_inventory
+@inventory_argument
 @click.argument("assistant", metavar="[HOST/]ASSISTANT")
 @click.argument("question")
-@_json
+@json_option
 def ask(inventory: Path, assistant: str, question: str, as_json: bool) -> int:
     """Ask an assistant and show its answer and the documents it cites.
 
@@ -139,10 +140,10 @@ def dify() -> None:
 
 
 @dify.command("reset-password")
-@_inventory
-@_limit
-@_lock_wait
-@_json
+@inventory_argument
+@limit_option
+@lock_wait_option
+@json_option
 def reset_password(inventory: Path, limit: str | None, lock_wait: float, as_json: bool) -> int:
     """Make the admin's password the one that the inventory gives (or the host keeps), clear the login lock, and log in."""
     from difyfleet.fleet import content_verbs
@@ -159,10 +160,10 @@ def reset_password(inventory: Path, limit: str | None, lock_wait: float, as_json
 
 
 @dify.command()
-@_inventory
-@_limit
-@_lock_wait
-@_json
+@inventory_argument
+@limit_option
+@lock_wait_option
+@json_option
 def unlock(inventory: Path, limit: str | None, lock_wait: float, as_json: bool) -> int:
     """Clear the login lock that Dify sets after too many wrong passwords (it lasts 24 hours)."""
     from difyfleet.fleet import content_verbs
@@ -171,9 +172,9 @@ def unlock(inventory: Path, limit: str | None, lock_wait: float, as_json: bool) 
 
 
 @dify.command("export")
-@_inventory
+@inventory_argument
 @click.argument("app")
-@_limit
+@limit_option
 @click.option(
     "--output",
     "-o",
@@ -203,12 +204,12 @@ def export_app(inventory: Path, app: str, limit: str | None, output: Path | None
 
 
 @dify.command("import")
-@_inventory
+@inventory_argument
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@_limit
+@limit_option
 @click.option("--name", help="Name of the new app. Default: the one in the file.")
-@_lock_wait
-@_json
+@lock_wait_option
+@json_option
 def import_app(
     inventory: Path, file: Path, limit: str | None, name: str | None, lock_wait: float, as_json: bool
 ) -> int:

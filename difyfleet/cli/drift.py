@@ -10,20 +10,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from difyfleet.cli.page import html_option as _html
-from difyfleet.cli.verbs import (
-    _check_roles,
-    _console,
-    _events,
-    _inventory,
-    _json,
-    _limit,
-    _lock_wait,
-    _remember,
-    _role,
-    _selected,
-    _verbose,
+from difyfleet.cli.common import check_roles, make_console, remember, selected
+from difyfleet.cli.options import (
+    events_option,
+    inventory_argument,
+    json_option,
+    limit_option,
+    lock_wait_option,
+    role_option,
+    verbose_option,
 )
+from difyfleet.cli.page import html_option
 from difyfleet.exits import Exit
 
 if TYPE_CHECKING:
@@ -40,20 +37,20 @@ _file = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command()
-@_inventory
-@_limit
-@_role
+@inventory_argument
+@limit_option
+@role_option
 @click.option(
     "--correct",
     is_flag=True,
     help="Take back what was changed on hosts, in roles that drift.correct allows it for; never what would lose data.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask before correcting.")
-@_lock_wait
-@_json
-@_events
+@lock_wait_option
+@json_option
+@events_option
 @click.option("--junit", type=_file, help="Also write operations and checks as JUnit XML to this file.")
-@_html
+@html_option
 @click.option(
     "--metrics", type=_file, help="Also write metrics for Prometheus' textfile collector to this file."
 )
@@ -62,7 +59,7 @@ _file = click.Path(path_type=Path, dir_okay=False)
     metavar="URL|COMMAND",
     help="Tell this webhook or command instead of those of drift.notify. An empty text tells nobody.",
 )
-@_verbose
+@verbose_option
 def drift(
     inventory: Path,
     limit: str | None,
@@ -84,13 +81,13 @@ def drift(
     """
     from difyfleet.cli.watch import watching
 
-    _check_roles(roles)
-    console = _console()
+    check_roles(roles)
+    console = make_console()
     if correct and not yes and not sys.stdin.isatty():
         raise click.UsageError(
             "--correct asks before it changes anything and there is no terminal to ask on: add --yes"
         )
-    environment, hosts = _selected(inventory, limit, console)
+    environment, hosts = selected(inventory, limit, console)
     told = _targets(environment, notify)
     from difyfleet.errors import Locked
     from difyfleet.fleet import drift as fleet_drift
@@ -119,7 +116,7 @@ def drift(
     result.name_inventory(str(inventory))
     code = Exit.LOCKED if locked else fleet_drift.exit_code(result)
     runs = [*earlier, record_of(result, environment.name, code)]
-    _remember(environment, runs[-1], console)
+    remember(environment, runs[-1], console)
     found = fleet_drift.drifted(policy, result, runs)
     if events:
         _last_event(result, code)

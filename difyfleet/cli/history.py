@@ -8,16 +8,16 @@ from pathlib import Path
 
 import click
 
-from difyfleet.cli.verbs import _inventory, _json
+from difyfleet.cli.options import inventory_argument, json_option
 from difyfleet.exits import Exit
 
 
 @click.command()
-@_inventory
+@inventory_argument
 @click.option(
     "--last", type=click.IntRange(min=1), default=20, show_default=True, metavar="RUNS", help="How many runs."
 )
-@_json
+@json_option
 def history(inventory: Path, last: int, as_json: bool) -> int:
     """Show the last runs of an environment as this controller remembers them, newest last. Contacts no host."""
     from rich.console import Console

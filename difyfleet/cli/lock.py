@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from difyfleet.cli.verbs import _console, _inventory, _json, _limit, _selected
+from difyfleet.cli.common import make_console, selected
+from difyfleet.cli.options import inventory_argument, json_option, limit_option
 from difyfleet.exits import Exit
 
 if TYPE_CHECKING:
@@ -27,37 +28,37 @@ def lock() -> None:
 
 
 @lock.command()
-@_inventory
-@_limit
-@_json
+@inventory_argument
+@limit_option
+@json_option
 def show(inventory: Path, limit: str | None, as_json: bool) -> int:
     """Who holds the hosts' leases: owner, reason, since when, until when."""
     from difyfleet.cli.watch import watching
     from difyfleet.fleet import lock_verb
 
-    console = _console()
-    _, hosts = _selected(inventory, limit, console)
+    console = make_console()
+    _, hosts = selected(inventory, limit, console)
     with watching(console, quiet=as_json):
         found = lock_verb.holders(hosts)
     return _tell("lock show", found, console, as_json)
 
 
 @lock.command()
-@_inventory
-@_limit
+@inventory_argument
+@limit_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@_json
+@json_option
 def release(inventory: Path, limit: str | None, yes: bool, as_json: bool) -> int:
     """Take the leases away from the runs that hold them. Such a run stops before its next change."""
     from difyfleet.cli.watch import watching
     from difyfleet.fleet import lock_verb
 
-    console = _console()
+    console = make_console()
     if not yes and not sys.stdin.isatty():
         raise click.UsageError(
             "lock release asks before it stops a run and there is no terminal to ask on: add --yes"
         )
-    _, hosts = _selected(inventory, limit, console)
+    _, hosts = selected(inventory, limit, console)
     with watching(console, quiet=as_json):
         found = lock_verb.holders(hosts)
     seen = {each.host: each.value for each in found if each.value is not None}

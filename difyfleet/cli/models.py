@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from difyfleet.cli.verbs import _console, _inventory, _json, _limit, _lock_wait, _selected
+from difyfleet.cli.common import make_console, selected
+from difyfleet.cli.options import inventory_argument, json_option, limit_option, lock_wait_option
 from difyfleet.exits import Exit
 
 Answers = list[tuple[str, Any]]  # host name and what it answered
@@ -43,8 +44,8 @@ def _run(
     from difyfleet.fleet.models_verb import on_each
     from difyfleet.secrets import mask
 
-    console = _console()
-    _, hosts = _selected(inventory, limit, console)
+    console = make_console()
+    _, hosts = selected(inventory, limit, console)
     with watching(console, quiet=as_json):
         reason = None if lock_wait is None else f"{verb} {inventory.name}"
         outcomes = on_each(hosts, function, lease=reason, lock_wait=lock_wait or 0)
@@ -82,10 +83,10 @@ def _said(answers: Answers) -> None:
 
 
 @models.command("list")
-@_inventory
-@_limit
+@inventory_argument
+@limit_option
 @click.option("--deep", is_flag=True, help="Hash every blob anew, also those already proved.")
-@_json
+@json_option
 def list_models(inventory: Path, limit: str | None, deep: bool, as_json: bool) -> int:
     """Models on disk: id, size, whether declared, whether every blob is proved."""
     from difyfleet.fleet import models_verb
@@ -112,9 +113,9 @@ def list_models(inventory: Path, limit: str | None, deep: bool, as_json: bool) -
 
 
 @models.command("ps")
-@_inventory
-@_limit
-@_json
+@inventory_argument
+@limit_option
+@json_option
 def running_models(inventory: Path, limit: str | None, as_json: bool) -> int:
     """Models in memory, and until when."""
     from dataclasses import asdict
@@ -143,10 +144,10 @@ def running_models(inventory: Path, limit: str | None, as_json: bool) -> int:
 
 
 @models.command("show")
-@_inventory
+@inventory_argument
 @_name
-@_limit
-@_json
+@limit_option
+@json_option
 def show_model(inventory: Path, name: str, limit: str | None, as_json: bool) -> int:
     """What the server knows of a model: family, parameters, quantization, context, template."""
     from difyfleet.fleet import models_verb
@@ -176,11 +177,11 @@ def show_model(inventory: Path, name: str, limit: str | None, as_json: bool) -> 
 
 
 @models.command("stop")
-@_inventory
+@inventory_argument
 @_name
-@_limit
-@_lock_wait
-@_json
+@limit_option
+@lock_wait_option
+@json_option
 def stop_model(inventory: Path, name: str, limit: str | None, lock_wait: float, as_json: bool) -> int:
     """Unload a model from memory."""
     from difyfleet.fleet import models_verb
@@ -197,12 +198,12 @@ def stop_model(inventory: Path, name: str, limit: str | None, lock_wait: float, 
 
 
 @models.command("rm")
-@_inventory
+@inventory_argument
 @_name
-@_limit
+@limit_option
 @click.option("--force", is_flag=True, help="Also a model that the inventory declares.")
-@_lock_wait
-@_json
+@lock_wait_option
+@json_option
 def remove_model(
     inventory: Path, name: str, limit: str | None, force: bool, lock_wait: float, as_json: bool
 ) -> int:
@@ -221,11 +222,11 @@ def remove_model(
 
 
 @models.command("pull")
-@_inventory
+@inventory_argument
 @_name
-@_limit
-@_lock_wait
-@_json
+@limit_option
+@lock_wait_option
+@json_option
 def pull_model(inventory: Path, name: str, limit: str | None, lock_wait: float, as_json: bool) -> int:
     """Pull a model and prove it by its hashes. The host pulls: cut the connection and it goes on."""
     from difyfleet.fleet import models_verb

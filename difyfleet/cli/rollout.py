@@ -8,21 +8,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from difyfleet.cli.page import html_option as _html
-from difyfleet.cli.verbs import (
-    _check_roles,
-    _console,
-    _events,
-    _inventory,
-    _json,
-    _limit,
-    _lock_wait,
-    _remember,
-    _role,
-    _selected,
-    _show,
-    _verbose,
+from difyfleet.cli.common import check_roles, make_console, remember, selected, show_result
+from difyfleet.cli.options import (
+    events_option,
+    inventory_argument,
+    json_option,
+    limit_option,
+    lock_wait_option,
+    role_option,
+    verbose_option,
 )
+from difyfleet.cli.page import html_option
 from difyfleet.exits import Exit
 
 if TYPE_CHECKING:
@@ -33,17 +29,17 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@_inventory
-@_limit
-@_role
+@inventory_argument
+@limit_option
+@role_option
 @click.option("--yes", is_flag=True, help="Do not plan first, and do not ask.")
 @click.option("--resume", is_flag=True, help="Go on with the last rollout: the hosts that are not done.")
 @click.option("--only-failed", is_flag=True, help="Of the last rollout only the hosts that failed.")
-@_lock_wait
-@_json
-@_events
-@_html
-@_verbose
+@lock_wait_option
+@json_option
+@events_option
+@html_option
+@verbose_option
 def rollout(
     inventory: Path,
     limit: str | None,
@@ -64,12 +60,12 @@ def rollout(
     from difyfleet.fleet.history import record_of
     from difyfleet.report import terminal
 
-    _check_roles(roles)
+    check_roles(roles)
     if not yes and not sys.stdin.isatty():
         raise click.UsageError(
             "rollout asks before it changes anything and there is no terminal to ask on: add --yes"
         )
-    console = _console()
+    console = make_console()
     work = _work(inventory, limit, roles, resume, only_failed, console)
     _show_waves(work, console)
     try:
@@ -82,15 +78,15 @@ def rollout(
                     go_on = _go_on(planned)
                 if not go_on:
                     if as_json or events:
-                        _show(planned, console, as_json, verbose, inventory, events=events)
+                        show_result(planned, console, as_json, verbose, inventory, events=events)
                     return verbs.exit_code(planned)
             result = rollouts.run(work, reason=f"rollout {inventory.name}", lock_wait=lock_wait)
     except KeyboardInterrupt:
         click.echo(f"interrupted; to go on: difyfleet rollout {inventory} --resume", err=True)
         return Exit.INTERRUPTED
     fleet = work.environment
-    _show(result, console, as_json, verbose, inventory, events=events, html=html, environment=fleet)
-    return _remember(fleet, record_of(result, fleet.name, verbs.exit_code(result)), console)
+    show_result(result, console, as_json, verbose, inventory, events=events, html=html, environment=fleet)
+    return remember(fleet, record_of(result, fleet.name, verbs.exit_code(result)), console)
 
 
 def _go_on(planned: RunResult) -> bool:
@@ -117,9 +113,9 @@ def _work(
         if limit or roles:
             raise click.UsageError("the last rollout says which hosts and roles: no --limit or --role")
         state = rollouts.resumable(inventory, only_failed=only_failed)
-        environment, hosts = _selected(inventory, state.limit, console)
+        environment, hosts = selected(inventory, state.limit, console)
         return rollouts.resumed(environment, hosts, state, only_failed=only_failed)
-    environment, hosts = _selected(inventory, limit, console)
+    environment, hosts = selected(inventory, limit, console)
     before = rollouts.unfinished(inventory)
     if before is not None:
         console.print(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from difyfleet.cli.verbs import _console, _remember, _selected, _show
+from difyfleet.cli.common import make_console, remember, selected, show_result
 from difyfleet.cli.watch import watching
 from difyfleet.fleet import plan_file, verbs
 from difyfleet.fleet.history import record_of
@@ -15,8 +15,8 @@ def apply_plan(
 ) -> int:
     """Carry out a saved plan, or refuse because something has changed. Asks nobody: the file is the approval."""
     saved = plan_file.load(path)
-    console = _console()
-    environment, hosts = _selected(saved.inventory, saved.limit, console)
+    console = make_console()
+    environment, hosts = selected(saved.inventory, saved.limit, console)
     plan_file.refuse_other_inputs(saved, hosts)
     with watching(console, quiet=as_json, events=events):
         result = verbs.apply(
@@ -29,10 +29,10 @@ def apply_plan(
             reason=f"apply {path.name}",
             lock_wait=lock_wait,
         )
-    _show(
+    show_result(
         result, console, as_json, verbose, saved.inventory, events=events, html=html, environment=environment
     )
     code = verbs.exit_code(result)
     if result.verb == "plan":  # refused
         return code
-    return _remember(environment, record_of(result, environment.name, code), console)
+    return remember(environment, record_of(result, environment.name, code), console)

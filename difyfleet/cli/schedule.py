@@ -9,7 +9,8 @@ from pathlib import Path
 
 import click
 
-from difyfleet.cli.verbs import _check_roles, _console, _inventory, _json, _limit, _role
+from difyfleet.cli.common import check_roles, make_console
+from difyfleet.cli.options import inventory_argument, json_option, limit_option, role_option
 from difyfleet.exits import Exit
 
 
@@ -19,19 +20,19 @@ def schedule() -> None:
 
 
 @schedule.command()
-@_inventory
+@inventory_argument
 @click.option(
     "--every", default="1h", show_default=True, metavar="TIME", help="How often: 5m to 30m, 1h to 12h, 1d."
 )
 @click.option("--correct", is_flag=True, help="Take back what drift.correct allows (drift --correct --yes).")
-@_limit
-@_role
+@limit_option
+@role_option
 def install(inventory: Path, every: str, correct: bool, limit: str | None, roles: tuple[str, ...]) -> int:
     """Put service and timer in place and start the timer. Safe to repeat; the last call counts."""
     from difyfleet.fleet import schedule as units
     from difyfleet.spec.loader import load
 
-    _check_roles(roles)
+    check_roles(roles)
     try:
         when = units.timing(every)
     except ValueError as error:
@@ -46,7 +47,7 @@ def install(inventory: Path, every: str, correct: bool, limit: str | None, roles
         units.service_text(environment, words, system=system, correct=correct),
         units.timer_text(environment, when),
     )
-    console = _console()
+    console = make_console()
     said = f"{installed.timer}: {'runs' if changed else 'nothing to change, runs'} every {every}"
     console.print(said, highlight=False, soft_wrap=True)
     if changed:
@@ -60,8 +61,8 @@ def install(inventory: Path, every: str, correct: bool, limit: str | None, roles
 
 
 @schedule.command()
-@_inventory
-@_json
+@inventory_argument
+@json_option
 def show(inventory: Path, as_json: bool) -> int:
     """What is installed for this inventory, when it runs next, and how it ended last."""
     from difyfleet.fleet import schedule as units
@@ -94,7 +95,7 @@ def show(inventory: Path, as_json: bool) -> int:
 
 
 @schedule.command()
-@_inventory
+@inventory_argument
 def remove(inventory: Path) -> int:
     """Stop and delete service and timer. Safe to repeat; the inventory itself need not be there any more."""
     from difyfleet.fleet import schedule as units
@@ -102,5 +103,7 @@ def remove(inventory: Path) -> int:
     installed = units.units(inventory)
     installed.refuse_others(Path(os.path.abspath(inventory)))
     removed = installed.remove()
-    _console().print(f"{installed.name}: {'removed' if removed else 'was not installed'}", highlight=False)
+    make_console().print(
+        f"{installed.name}: {'removed' if removed else 'was not installed'}", highlight=False
+    )
     return Exit.OK

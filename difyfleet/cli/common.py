@@ -1,0 +1,111 @@
+"""What every verb does before and after its run: read the inventory, pick hosts, show the result, put it into the history."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from difyfleet.fleet.results import RunRecord, RunResult
+    from difyfleet.spec.models import Environment, HostSpec
+
+
+def selected(
+    inventory: Path, limit: str | None, console: Console
+) -> tuple[Environment, tuple[HostSpec, ...]]:
+    """Read an inventory, show its warnings, and pick the hosts of --limit. Every secret they name is read now.
+
+    Raises:
+        SpecError: the inventory or a secret is wrong; nothing was contacted.
+    """
+    from difyfleet.spec.loader import load
+    from difyfleet.spec.secret_values import require_all
+
+    environment = load(inventory)
+    for warning in environment.warnings:
+        console.print(f"[yellow]warning[/] {warning}", highlight=False, soft_wrap=True)
+    hosts = environment.select(limit)
+    require_all(hosts)
+    return environment, hosts
+
+
+def make_console() -> Console:
+    """Standard error, for people."""
+    from rich.console import Console
+
+    # in a log or a CI window nothing should be cut or folded at 80 columns
+    return Console(stderr=True, width=None if sys.stderr.isatty() else 200)
+
+
+def check_roles(roles: tuple[str, ...]) -> None:
+    """Raise a usage error for a --role that does not exist, with a suggestion."""
+    import difflib
+
+    from difyfleet.paths import stack_root
+
+    known = sorted(
+        path.stem for path in (stack_root() / "roles").glob("*.py") if not path.stem.startswith("_")
+    )
+    for role in roles:
+        if role not in known:
+            close = difflib.get_close_matches(role, known, n=1)
+            hint = f" Did you mean '{close[0]}'?" if close else ""
+            raise click.UsageError(f"no role '{role}'.{hint} Roles: {', '.join(known)}")
+
+
+def show_result(
+    result: RunResult,
+    console: Console,
+    as_json: bool,
+    verbose: bool,
+    inventory: Path | None = None,
+    *,
+    events: bool = False,
+    html: Path | None = None,
+    environment: Environment | None = None,
+) -> None:
+    """Print a result as it was asked for: for people, or as the last line of standard output; with html as a page, too.
+
+    Args:
+        inventory: as the operator wrote it, for commands in hints.
+        environment: see page.write.
+    """
+    from difyfleet.report import terminal
+
+    if inventory is not None:
+        result.name_inventory(str(inventory))
+
+    if events:
+        from difyfleet.fleet.events import RunFinished
+        from difyfleet.fleet.verbs import exit_code
+        from difyfleet.report.stream import JsonLines
+
+        code = exit_code(result)
+        JsonLines(sys.stdout)(RunFinished(verb=result.verb, exit=code, seconds=round(result.seconds, 3)))
+    if as_json or events:
+        json.dump(result.to_json(), sys.stdout, ensure_ascii=False)
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+    else:
+        terminal.show(result, console, verbose=verbose)
+    if html is not None:
+        from difyfleet.cli.page import write
+
+        write(html, result, inventory, environment)
+
+
+def remember(environment: Environment, record: RunRecord, console: Console) -> int:
+    """Put a run into the environment's history; it counts also where that cannot be written. Returns its exit code."""
+    from difyfleet.fleet.history import History
+
+    try:
+        History(environment).add(record)
+    except OSError as error:
+        console.print(f"[yellow]warning[/] this run is not in the history: {error}", highlight=False)
+    return record.exit
