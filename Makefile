@@ -20,7 +20,9 @@ $(VENV)/.ready: pyproject.toml
 demo: venv
 	$(PYTHON) -m lab.demo $(KIND)
 
-test: lint unit lab-test
+# the three wait more than they work: side by side, each one's output in one piece
+test: lint
+	$(MAKE) --no-print-directory --jobs 3 --output-sync=target unit lab-test vm-test
 
 lint: venv
 	$(VENV)/bin/ruff check .
@@ -30,12 +32,11 @@ lint: venv
 unit: venv
 	$(PYTHON) -m pytest -q tests/unit tests/contract $(PYTEST_ARGS)
 
-# the rollout on a QEMU host is a target of its own: without hardware KVM it takes a quarter of an hour on two cores
 lab-test: venv
-	$(PYTHON) -m pytest -q tests/lab -m "not vm" $(PYTEST_ARGS)
+	$(PYTHON) -m pytest -q tests/lab -m "not vm" --durations=15 $(PYTEST_ARGS)
 
 vm-test: venv
-	$(PYTHON) -m pytest -q tests/lab -m vm $(PYTEST_ARGS)
+	$(PYTHON) -m pytest -q tests/lab -m vm --durations=5 $(PYTEST_ARGS)
 
 docs: venv
 	$(PYTHON) -m difyfleet.spec
