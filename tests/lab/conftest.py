@@ -71,7 +71,7 @@ class LabHost:
         return self.folder / f"{self.name}.yml"
 
     def write_inventory(self, **sections: Any) -> Path:
-        """An inventory like inventory/lab.yml for this host, with sections replaced or added."""
+        """An inventory like inventory/lab.yml for this host, with sections replaced, added or (None) left out."""
         base = yaml.safe_load((ROOT / "inventory" / "lab.yml").read_text())
         base["hosts"] = {self.name: None}
         base["ssh"] = {"config": str(LAB / "ssh_config"), "known_hosts": str(LAB / "known_hosts")}
@@ -84,6 +84,7 @@ class LabHost:
                 if isinstance(value, dict) and isinstance(base.get(key), dict)
                 else value
             )
+        base = {key: value for key, value in base.items() if value is not None}
         self.inventory.write_text(yaml.safe_dump(base, allow_unicode=True, sort_keys=False))
         return self.inventory
 
