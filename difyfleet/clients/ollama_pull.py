@@ -8,6 +8,9 @@ _STEP = re.compile(
     r"pulling (?P<blob>[0-9a-f]{12})\.\.\.\s+(?P<percent>\d+)%[^0-9]*"
     r"(?P<amounts>[\d.]+ [KMGT]?B(?:/ *[\d.]+ [KMGT]?B)?)?(?:\s+(?P<speed>[\d.]+ [KMGT]?B/s))?"
 )
+_PASSING = re.compile(
+    r"timeout|connection re(set|fused)|unexpected eof|temporary failure|server misbehaving|max retries exceeded|network is unreachable|\b50[0234]\b"
+)
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 
 
@@ -42,6 +45,11 @@ def explain_failure(tail: str, result: str) -> tuple[str, str]:
     last = next((line for line in reversed(lines) if line), "")
     what = errors[-1] if errors else f"the pull ended with {result}" + (f": {last}" if last else "")
     return what, _advice(what.lower())
+
+
+def may_pass(error: str) -> bool:
+    """Whether a failed pull is worth another try: the network's trouble of a moment, not a wrong name or a full disk."""
+    return _PASSING.search(error.lower()) is not None
 
 
 def _advice(error: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Generator
 from typing import Any
 
@@ -10,7 +11,7 @@ from pyinfra import host
 
 from difyfleet import progress
 from difyfleet.clients.ollama import OllamaClient, OllamaError
-from difyfleet.clients.ollama_pull import explain_failure, progress_of, pull_argv
+from difyfleet.clients.ollama_pull import explain_failure, may_pass, progress_of, pull_argv
 from difyfleet.errors import HostError
 from difyfleet.facts.ollama import (
     HASH_TIMEOUT,
@@ -26,6 +27,8 @@ from difyfleet.remote.http import session
 from difyfleet.remote.jobs import Job, run_to_end
 
 CONTAINER = "ollama"
+TRIES = 3  # of a pull that the network failed; layers that have come are kept
+PAUSE_SECONDS = 5.0  # after the first failure; twice that after the second
 _ATTEMPTS = 2  # a second pull mends blobs that turned out damaged only after the first
 
 
@@ -38,11 +41,18 @@ def pull(on: Any, name: str, timeout: int, remove: list[str]) -> None:
             is left alone: what it leaves damaged is found afterwards.
 
     Raises:
-        HostError: the pull failed.
+        HostError: the pull failed, on the network's account TRIES times.
     """
     before = f"rm -f {shlex.join(remove)}" if remove else ""
     job = Job("model", name, pull_argv(name, CONTAINER), timeout)
-    run_to_end(on, job, before=before, describe=progress_of, explain=explain_failure)
+    for attempt in range(1, TRIES + 1):
+        try:
+            return run_to_end(on, job, before=before, describe=progress_of, explain=explain_failure)
+        except HostError as error:
+            if attempt == TRIES or not may_pass(str(error)):
+                raise
+            progress.report(on.name, f"model {name}: try {attempt} of {TRIES} failed, another one follows")
+            time.sleep(PAUSE_SECONDS * attempt)
 
 
 def faults(found: StoredModel | None, name: str, digest: str | None) -> list[str]:

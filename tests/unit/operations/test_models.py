@@ -119,3 +119,28 @@ def test_only_declared() -> None:
         ("model old:latest: present but not declared, to be removed", True)
     ]
     assert commands == ["docker exec ollama ollama rm old:latest"]
+
+
+@pytest.mark.parametrize(
+    ("words", "tries"),
+    [
+        ("Error: pull model manifest: dial tcp: lookup registry.ollama.ai on 127.0.0.11:53: i/o timeout", 3),
+        ("Error: max retries exceeded: unexpected EOF", 3),
+        ("Error: pull model manifest: file does not exist", 1),
+        ("Error: write /root/.ollama/models/blobs/x: no space left on device", 1),
+    ],
+)
+def test_a_pull_that_the_network_failed_is_tried_three_times(
+    words: str, tries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def fail(on: Any, job: Any, **_: Any) -> None:
+        seen.append(job.subject)
+        raise HostError(words, where="model qwen2.5:7b")
+
+    monkeypatch.setattr(models, "run_to_end", fail)
+    monkeypatch.setattr(models, "PAUSE_SECONDS", 0.0)
+    with fake_host({}) as host, pytest.raises(HostError, match=words.split(": ")[-1]):
+        models.pull(host, "qwen2.5:7b", 60, [])
+    assert len(seen) == tries
