@@ -129,4 +129,5 @@ def _work(
 def _show_waves(work: Work, console: Console) -> None:
     for number, wave in enumerate(work.waves, 1):
         steps = ", then ".join(" ".join(spec.name for spec in step) for step in wave)
-        console.print(f"wave {number}: {steps}", highlight=False, markup=False, soft_wrap=True)
+        if steps:
+            console.print(f"wave {number}: {steps}", highlight=False, markup=False, soft_wrap=True)

@@ -26,7 +26,7 @@ class Work:
 
     Args:
         hosts: all its hosts, done ones too, in the order of the inventory.
-        waves: the hosts still to be done.
+        waves: the hosts still to be done; where all of a wave are done it is empty.
     """
 
     environment: Environment

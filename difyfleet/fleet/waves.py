@@ -54,7 +54,7 @@ def waves(hosts: Sequence[HostSpec], rollout: Rollout, *, only: Iterable[str] | 
 
     Args:
         hosts: all hosts of the rollout, in the order of the inventory.
-        only: hosts that are still to be done; the waves stay those of all hosts. None = all.
+        only: hosts that are still to be done; the waves stay those of all hosts, so some may be empty. None = all.
 
     Raises:
         FleetError: see ordered().
@@ -66,8 +66,7 @@ def waves(hosts: Sequence[HostSpec], rollout: Rollout, *, only: Iterable[str] | 
     for size in rollout.sizes(len(order)):
         members = [spec for spec in order[start : start + size] if spec.name in chosen]
         start += size
-        if members:
-            found.append(_steps(members, needed))
+        found.append(_steps(members, needed))
     return found
 
 

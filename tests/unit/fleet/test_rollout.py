@@ -150,8 +150,11 @@ def test_resume_does_what_is_left(box: Sandbox, inventory: Path, capsys: pytest.
     write(inventory, "rollout: {waves: [1, 2, 100%]}\n")
     (box.host("b") / "etc/broken").touch()
     assert rollout(inventory) == Exit.HALTED
+    assert rollout(inventory, "--resume") == Exit.HALTED
+    said = capsys.readouterr().err
+    assert "wave 2: b\nwave 3: c d\n" in said
+    assert "rollout: halted in wave 2 in" in said, "waves keep their numbers"
     (box.host("b") / "etc/broken").unlink()
-    capsys.readouterr()
     assert rollout(inventory, "--resume", "--json") == Exit.OK
     said = json.loads(capsys.readouterr().out)
     assert "done earlier in this rollout" in said["hosts"][0]["note"]
