@@ -100,6 +100,25 @@ class CheckDone(_Event):
     warn_only: bool = Field(description="A failure is shown but does not fail the run.")
 
 
+class WaveStarted(_Event):
+    """A wave of a rollout begins."""
+
+    event: Literal["wave_started"] = "wave_started"
+    wave: int = Field(description="From 1.")
+    of: int
+    hosts: list[str]
+
+
+class WaveFinished(_Event):
+    """A wave of a rollout is over, checks included."""
+
+    event: Literal["wave_finished"] = "wave_finished"
+    wave: int
+    of: int
+    done: list[str] = Field(description="Hosts of the wave that are as declared, all their checks hold.")
+    halted: bool = Field(description="The rollout ends here; later waves are not begun.")
+
+
 class RunFinished(_Event):
     """The run is over; the summary document follows as the last line."""
 
@@ -117,6 +136,8 @@ Event = Annotated[
     | OperationStarted
     | OperationFinished
     | CheckDone
+    | WaveStarted
+    | WaveFinished
     | RunFinished,
     Field(discriminator="event"),
 ]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from difyfleet.errors import FleetError, Locked
 from difyfleet.exits import Exit
-from difyfleet.fleet import rollout_state, verbs
+from difyfleet.fleet import events, rollout_state, verbs
 from difyfleet.fleet.engine import engine
 from difyfleet.fleet.results import FAILED, Halt, HostResult, RolloutResult, RunResult
 from difyfleet.fleet.rollout_state import RolloutState
@@ -158,15 +158,26 @@ class _Run:
         return RolloutResult("rollout", hosts, seconds, book, waves=shown, halt=halt, next=left)
 
     def _all_waves(self) -> Halt | None:
+        last = len(self._work.waves)
         for number, wave in enumerate(self._work.waves, 1):
-            for step in wave:
-                try:
-                    self._step([spec for spec in step if not self._blocked_by(spec)], number)
-                except Locked as error:
-                    self._state.set([spec.name for spec in step], rollout_state.UNTOUCHED)
-                    return Halt(number, [str(error)], locked=True)
-                if len(self._failures) > self._work.environment.rollout.max_failures:
-                    return Halt(number, self._failures)
+            names = [spec.name for step in wave for spec in step]
+            events.emit(events.WaveStarted(wave=number, of=last, hosts=names))
+            halt = self._wave(number, wave)
+            done = [name for name in names if self._state.hosts[name].state == rollout_state.DONE]
+            events.emit(events.WaveFinished(wave=number, of=last, done=done, halted=halt is not None))
+            if halt is not None:
+                return halt
+        return None
+
+    def _wave(self, number: int, wave: Sequence[Sequence[HostSpec]]) -> Halt | None:
+        for step in wave:
+            try:
+                self._step([spec for spec in step if not self._blocked_by(spec)], number)
+            except Locked as error:
+                self._state.set([spec.name for spec in step], rollout_state.UNTOUCHED)
+                return Halt(number, [str(error)], locked=True)
+            if len(self._failures) > self._work.environment.rollout.max_failures:
+                return Halt(number, self._failures)
         return None
 
     def _step(self, hosts: Sequence[HostSpec], number: int) -> None:

@@ -96,9 +96,19 @@ def test_an_apply_event_by_event(stream: Any) -> None:
     assert [host["name"] for host in summary["hosts"]] == ["llm", "gone"]
 
 
+def test_waves_of_a_rollout_that_halts(stream: Any) -> None:
+    code, found, summary = stream("rollout", "--yes")
+    waves = [each for each in found if each["event"].startswith("wave_")]
+    assert [(each["event"], each["wave"]) for each in waves] == [("wave_started", 1), ("wave_finished", 1)]
+    assert waves[1]["done"] == []
+    assert waves[1]["halted"]
+    assert found[-1]["exit"] == code == Exit.HALTED
+    assert summary["verb"] == "rollout"
+
+
 def test_every_line_fits_the_schema(stream: Any) -> None:
     seen = set()
-    for verb, *options in (("plan",), ("apply", "--yes"), ("verify",)):
+    for verb, *options in (("plan",), ("apply", "--yes"), ("verify",), ("rollout", "--yes")):
         _, found, summary = stream(verb, *options)
         assert summary["version"] == 1
         for line in found:
