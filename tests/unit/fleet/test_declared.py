@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -27,6 +27,7 @@ from difyfleet.operations.config_set import ConfigFile
 from difyfleet.paths import state_dir
 from difyfleet.secrets import Secret
 from difyfleet.spec import load
+from difyfleet.spec.drift import RoleName
 from difyfleet.spec.models import Environment, HostSpec
 from difyfleet.spec.secret_source import FromEnv
 from difyfleet.spec.secret_values import forget
@@ -337,6 +338,10 @@ def test_an_edit_of_the_inventory_is_an_edit_of_what_it_concerns_only(
 ) -> None:
     write_documents(tmp_path)
     assert changed_by(tmp_path, monkeypatch, **sections) == expected
+
+
+def test_every_role_can_have_a_policy() -> None:
+    assert set(get_args(RoleName)) == set(ROLES) - {"preflight"}
 
 
 @pytest.mark.usefixtures("secrets_given")
