@@ -224,6 +224,33 @@ def test_an_operation_outside_the_plan_is_stopped_before_its_first_command(
     assert (box.host("llm") / "opt/app/follower").exists()
 
 
+def test_what_is_known_after_apply_is_marked_and_may_turn_out_either_way(
+    make_sandbox: Callable[..., Sandbox], inventory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @operation
+    def decided_later() -> Any:
+        from pyinfra import host
+
+        from difyfleet.facts.files import PathState
+
+        if host.get_fact(PathState, path="/opt/app") is None:
+            yield Change("/opt/app/more: known after apply")
+            yield shell("true")
+
+    def both(spec: HostSpec) -> None:
+        converge(spec)
+        decided_later(name="later")
+
+    make_sandbox(role(both))
+    path = tmp_path / "next.plan"
+    assert run(["plan", str(inventory), "--limit", "llm", "--out", str(path)]) == Exit.PENDING
+    operations = {each["name"]: each for each in json.loads(path.read_text())["hosts"]["llm"]}
+    assert {name for name, each in operations.items() if each["known_after_apply"]} == {"later"}
+    capsys.readouterr()
+    assert run(["apply", str(path), "--json"]) == Exit.OK
+    assert changed(capsys.readouterr().out) == {"llm": ["folder", "port"]}
+
+
 def test_out_never_replaces_what_is_not_a_plan(
     inventory: Path, saved: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
