@@ -6,7 +6,7 @@ PYTHON := $(VENV)/bin/python
 KIND ?= container
 PYTEST_ARGS ?=
 
-.PHONY: demo test lint unit lab-test vm-test docs clean venv
+.PHONY: demo test lint unit browser-test lab-test vm-test docs clean venv
 
 venv: $(VENV)/.ready
 
@@ -21,7 +21,7 @@ demo: venv
 	$(PYTHON) -m lab.demo $(KIND)
 
 # the three wait more than they work: side by side, each one's output in one piece
-test: lint
+test: lint browser-test
 	$(MAKE) --no-print-directory --jobs 3 --output-sync=target unit lab-test vm-test
 
 lint: venv
@@ -31,6 +31,10 @@ lint: venv
 
 unit: venv
 	$(PYTHON) -m pytest -q tests/unit tests/contract $(PYTEST_ARGS)
+
+# installs Chromium where it is missing
+browser-test: venv
+	$(PYTHON) -m pytest -q tests/browser $(PYTEST_ARGS)
 
 lab-test: venv
 	$(PYTHON) -m pytest -q tests/lab -m "not vm" --durations=15 $(PYTEST_ARGS)

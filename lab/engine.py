@@ -16,6 +16,7 @@ from lab import cache
 # program -> Debian package that has it
 PACKAGES = {
     "busybox": "busybox-static",
+    "chromium": "chromium",
     "cpio": "cpio",
     "createrepo_c": "createrepo-c",
     "depmod": "kmod",

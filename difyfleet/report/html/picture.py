@@ -171,11 +171,11 @@ _SAID = {"bad": "with an error or a failed check", "drift": "would change"}
 
 
 def _days(runs: Sequence[Column]) -> Iterable[tuple[float, str]]:
-    """Month and day where a day begins; 40 units apart at least, so that they do not overlap."""
+    """Month and day where a day begins; 48 units apart at least, so that they do not overlap on a phone."""
     last, day = -100.0, ""
     for place, run in enumerate(runs):
         if run.at[:10] != day:
             day = run.at[:10]
-            if place * STEP - last >= 40:
+            if place * STEP - last >= 48:
                 last = place * STEP
                 yield last, day[5:]

@@ -19,6 +19,8 @@ from difyfleet.fleet.results import (
     RunResult,
 )
 
+AT = "2026-11-24T10:45:00Z"  # the present run, of which `history` is the past
+EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>&amp;{{ 7 * 7 }}</pre></title></style>"
 ROLES = {
     "preflight": ("system", "disk"),
     "docker": ("packages in the way", "engine from the static archive", "daemon.json with the mirrors that answer", "service"),

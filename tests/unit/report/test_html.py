@@ -25,10 +25,9 @@ from difyfleet.report.html import marks, page, words
 from difyfleet.secrets import Secret
 from tests.unit.report import fleets
 from tests.unit.report.dom import Element, parse
+from tests.unit.report.fleets import AT, EVIL
 
-AT = "2026-11-24T10:45:00Z"
 FOLDER = Path(report.__file__).parent
-EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>&amp;{{ 7 * 7 }}</pre></title></style>"
 
 
 def shown(result: RunResult, runs: int = 30) -> Element:
