@@ -73,12 +73,14 @@ def _of_one(host: HostResult) -> list[str]:
 
 def _of_many(hosts: Sequence[HostResult]) -> list[str]:
     pending = [host for host in hosts if host.count(WOULD_CHANGE)]
+    unwell = sum(1 for host in hosts if host.failed_checks)
+    untouched = sum(1 for host in hosts if not (host.error or host.operations or host.checks))
     numbers = {
         "dropped out": sum(1 for host in hosts if host.error),
         "failed in an operation": sum(1 for host in hosts if host.count(FAILED)),
-        "fail a check": sum(1 for host in hosts if host.failed_checks),
+        "fails a check" if unwell == 1 else "fail a check": unwell,
         f"would change{_kinds(pending)}": len(pending),
-        "were not reached": sum(1 for host in hosts if not (host.error or host.operations or host.checks)),
+        "was not reached" if untouched == 1 else "were not reached": untouched,
     }
     return [f"{number} {what}" for what, number in numbers.items() if number]
 
@@ -119,6 +121,7 @@ def steps(result: RunResult, inventory: str) -> list[Step]:
     broken = [host.name for host in hosts if host.failed]
     unwell = [host.name for host in hosts if host.failed_checks and not host.failed]
     pending = [host for host in hosts if host.count(WOULD_CHANGE)]
+    untouched = [host.name for host in hosts if not (host.error or host.operations or host.checks)]
     if broken:
         verb = result.verb if result.verb in ("plan", "verify", "drift") else "apply"
         found.append(
@@ -140,6 +143,10 @@ def steps(result: RunResult, inventory: str) -> list[Step]:
             them = "it" if losing == 1 else "them"
             why = f"{_number(losing, 'change')} would remove what only exists on the host: look at {them} below first"
         found.append(Step(_command("apply", inventory, [host.name for host in pending]), why))
+    if untouched:
+        found.append(
+            Step(_command(result.verb, inventory, untouched), "goes on with the hosts that were not reached")
+        )
     return found
 
 

@@ -183,7 +183,7 @@ def operation(state: str, kind: str | None = None) -> OperationResult:
          "1 of 2 hosts needs a look: 1 would change (the inventory was changed)."),
         ("apply", [host(operation(CHANGED), operation(CHANGED), checks=2)], "All 2 checks hold on llm; 2 operations changed something."),
         ("apply", [host(operation(CHANGED)), host(operation(FAILED), name="b"), host(error="gone", name="c"), host(name="d")],
-         "3 of 4 hosts need a look: 1 dropped out, 1 failed in an operation, 1 were not reached; 1 operation changed something on 1 host."),
+         "3 of 4 hosts need a look: 1 dropped out, 1 failed in an operation, 1 was not reached; 1 operation changed something on 1 host."),
         ("plan", [host(error="no route to host")], "llm needs a look: it dropped out of the run."),
         ("plan", [], "No host took part."),
     ],

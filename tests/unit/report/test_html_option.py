@@ -74,6 +74,6 @@ def test_drift_writes_the_page_that_the_inventory_names_with_the_history(
     tree = parse((inventory.parent / "pages" / "drift.html").read_text())
     assert "The last 3 runs, 2026-11-23 04:00 to 2026-11-24 10:00 UTC" in tree.text
     said = [" ".join(each.text.split()) for each in tree.all("p", "on")]
-    assert said == ["llm-001 since 2026-11-23 04:00, 3 runs"] * 2
+    assert said == ["since 2026-11-23 04:00, 3 runs"] * 2
     (strip,) = [each for each in tree.all("svg") if "aria-label" in each.attributes]
     assert strip.attributes["aria-label"] == "llm-001, 3 runs: 3 check failed"
