@@ -40,6 +40,11 @@ function sticking(view) { // what reaches over the right edge
     .map((element) => `${element.tagName} ${element.className} ${element.textContent.trim().slice(0, 40)}`);
 }
 
+function overlapping(view) { // labels of the history's axis
+  const boxes = [...view.document.querySelectorAll(".axis span")].map((each) => each.getBoundingClientRect());
+  return boxes.filter((box, at) => at && box.left < boxes[at - 1].right).length;
+}
+
 function measure(frame) {
   const view = frame.contentWindow, page = view.document;
   const measured = {
@@ -56,7 +61,7 @@ function measure(frame) {
   const all = texts(view);
   return {
     ...measured,
-    opened: page.documentElement.scrollWidth, sticking: sticking(view).slice(0, 5),
+    opened: page.documentElement.scrollWidth, sticking: sticking(view).slice(0, 5), overlapping: overlapping(view),
     faint: all.filter((each) => each.contrast < 4.5).slice(0, 5), small: all.filter((each) => each.size < 10.5).slice(0, 5),
     texts: all.length,
   };

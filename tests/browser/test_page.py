@@ -56,6 +56,7 @@ def test_it_is_legible_on_a_phone_and_on_a_desk(scheme: str, chromium: Chromium,
         assert seen["scroll"] <= width, f"{place}: scrolls sideways"
         assert seen["opened"] <= width, f"{place}: scrolls sideways when unfolded"
         assert seen["sticking"] == [], place
+        assert seen["overlapping"] == 0, place
         assert seen["faint"] == [], place
         assert seen["small"] == [], place
         assert seen["marks"] == 0, f"{place}: marks too small to see"
@@ -70,7 +71,7 @@ def test_alone_it_asks_for_nothing_and_says_nothing(chromium: Chromium, site: Si
     put(site, "page", fleets.fleet(200))
     dom, console = chromium.visit(f"{site.url}/page.html")
     assert console == []
-    assert site.asked == ["/page.html"], "not even an icon"
+    assert site.asked == ["/page.html"]
     assert dom.count("llm-") > 200
 
 
@@ -84,7 +85,6 @@ def test_the_instruments_see_what_they_are_for(chromium: Chromium, site: Site) -
     _, console = chromium.visit(f"{site.url}/bad.html")
     assert any("boo" in line for line in console)
     assert "/there.png" in site.asked
-    assert "/favicon.ico" in site.asked
     (site.folder / "bad.html").write_text(bad.replace("console.error('boo')", ""))
     seen = measured(chromium, site, ["bad"])["bad", PHONE]
     assert seen["scroll"] > PHONE

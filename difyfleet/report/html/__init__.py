@@ -98,6 +98,7 @@ def page(
         has_history=bool(past),
         named=NAMED,
         moment=picture.moment,
+        label=picture.LABEL,
         diff_parts=findings.parts,
     )  # fmt: skip
 

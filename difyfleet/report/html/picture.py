@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from difyfleet.fleet.results import RunRecord
@@ -11,6 +11,7 @@ from difyfleet.report.html import marks
 RUNS = 30  # newest runs that are drawn; on a phone each is 8 px wide then
 FEW = 12  # hosts that are drawn one and all
 STEP = 12  # width of a run in the drawing's own units
+LABEL = 60  # width of a day's label on a phone, same units
 BAR = 36  # height of the tallest bar, same units
 
 # what a bar is stacked of, from the bottom
@@ -170,12 +171,14 @@ def _bars(runs: Sequence[Column]) -> tuple[tuple[Bar, ...], int]:
 _SAID = {"bad": "with an error or a failed check", "drift": "would change"}
 
 
-def _days(runs: Sequence[Column]) -> Iterable[tuple[float, str]]:
-    """Month and day where a day begins; 48 units apart at least, so that they do not overlap on a phone."""
-    last, day = -100.0, ""
+def _days(runs: Sequence[Column]) -> list[tuple[float, str]]:
+    """Month and day where a day begins, as far as the labels do not overlap; one at the right edge is drawn to the left of it."""
+    found: list[tuple[float, str]] = []
     for place, run in enumerate(runs):
-        if run.at[:10] != day:
-            day = run.at[:10]
-            if place * STEP - last >= 48:
-                last = place * STEP
-                yield last, day[5:]
+        new = place == 0 or run.at[:10] != runs[place - 1].at[:10]
+        if new and (not found or place * STEP - found[-1][0] >= LABEL):
+            found.append((place * STEP, run.at[5:10]))
+    edge = len(runs) * STEP - LABEL
+    if len(found) > 1 and found[-1][0] > edge and found[-2][0] > edge - LABEL:
+        del found[-2]
+    return found
