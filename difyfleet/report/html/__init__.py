@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from difyfleet import __version__
-from difyfleet.fleet.results import HostResult, RunRecord, RunResult
+from difyfleet.fleet.results import HostResult, RolloutResult, RunRecord, RunResult
 from difyfleet.report.html import findings, marks, picture, words
 from difyfleet.report.html.findings import Finding
 from difyfleet.report.html.streaks import Streaks
@@ -47,6 +47,7 @@ class Row:
         first: the worst finding.
         more: number of the others.
         since: earliest moment of them; None = new, or not known.
+        note: why there is nothing to show.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Row:
     first: Finding | None
     more: int
     since: str | None
+    note: str | None
 
 
 def page(
@@ -86,7 +88,8 @@ def page(
         inventory=inventory,
         version=__version__,
         verdict=words.verdict(result),
-        worst=words.worst_of(result, roles),
+        worst=marks.worst(row.mark for row in rows),
+        rollout=result if isinstance(result, RolloutResult) else None,
         steps=words.steps(result, inventory or "INVENTORY"),
         roles=roles,
         shown=shown,
@@ -109,16 +112,17 @@ def _rows(result: RunResult, roles: Sequence[str], found: Sequence[Finding]) -> 
     for finding in found:
         for name in finding.hosts:
             of[name].append(finding)
-    rows = [_row(host, roles, of[host.name]) for host in result.hosts]
+    untouched = marks.untouched(result)
+    rows = [_row(host, roles, of[host.name], untouched=host.name in untouched) for host in result.hosts]
     return sorted(rows, key=lambda row: (marks.rank(row.mark), _natural(row.name)))
 
 
-def _row(host: HostResult, roles: Sequence[str], found: Sequence[Finding]) -> Row:
+def _row(host: HostResult, roles: Sequence[str], found: Sequence[Finding], *, untouched: bool) -> Row:
     cells = []
     for role in roles:
         target = next((finding.id for finding in found if finding.role == role), None)
-        cells.append(Cell(marks.of_role(host, role), target))
-    mark = marks.of_host(host, roles)
+        cells.append(Cell(marks.of_role(host, role, untouched=untouched), target))
+    mark = marks.of_host(host, roles, untouched=untouched)
     times = [
         since.at
         for finding in found
@@ -127,7 +131,9 @@ def _row(host: HostResult, roles: Sequence[str], found: Sequence[Finding]) -> Ro
         if since and host.name in names
     ]
     first = found[0] if found else None
-    return Row(host.name, mark, tuple(cells), first, max(0, len(found) - 1), min(times, default=None))
+    return Row(
+        host.name, mark, tuple(cells), first, max(0, len(found) - 1), min(times, default=None), host.note
+    )
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

@@ -15,6 +15,8 @@ from difyfleet.fleet.results import (
     HostResult,
     OperationResult,
     RoleRecord,
+    RolloutResult,
+    RunResult,
 )
 
 ERROR, CHECKS, MIXED, PENDING = "error", "checks", "mixed", "pending"
@@ -65,22 +67,30 @@ def of_operation(operation: OperationResult) -> str:
     return {FAILED: ERROR, SKIPPED: UNREACHED, CHANGED: CHANGED}.get(operation.state, CLEAN)
 
 
-def of_role(host: HostResult, role: str) -> str:
+def untouched(result: RunResult) -> set[str]:
+    """Hosts that the run should have come to and did not. Those that a rollout had done before are not among them."""
+    waves = result.waves if isinstance(result, RolloutResult) else []
+    done = {name for wave in waves for name, state in wave.items() if state == "done"}
+    return {host.name for host in result.hosts if not (host.error or host.operations or host.checks)} - done
+
+
+def of_role(host: HostResult, role: str, *, untouched: bool) -> str:
     """The mark of one role on one host."""
     marks = [of_operation(operation) for operation in host.operations if operation.role == role]
     for check in host.checks:
         if check.role == role:
             marks.append(CLEAN if check.ok else WARNING if check.warn_only else CHECKS)
-    return worst(marks, UNREACHED if host.error or not (host.operations or host.checks) else ABSENT)
+    return worst(marks, UNREACHED if host.error or untouched else ABSENT)
 
 
-def of_host(host: HostResult, roles: Iterable[str]) -> str:
+def of_host(host: HostResult, roles: Iterable[str], *, untouched: bool) -> str:
     """The mark of one host; one that dropped out of the run is an error whatever its roles say."""
     if host.error:
         return ERROR
-    if not host.operations and not host.checks:
+    if untouched:
         return UNREACHED
-    return worst(mark for mark in (of_role(host, role) for role in roles) if mark != ABSENT)
+    found = (of_role(host, role, untouched=False) for role in roles)
+    return worst(mark for mark in found if mark != ABSENT)
 
 
 def of_record(host: HostRecord) -> str:

@@ -13,6 +13,7 @@ from difyfleet.fleet.results import (
     INTENTIONAL,
     WOULD_CHANGE,
     HostResult,
+    RolloutResult,
     RunResult,
 )
 from difyfleet.report.html import marks
@@ -33,9 +34,13 @@ def verdict(result: RunResult) -> str:
     hosts = result.hosts
     if not hosts:
         return "No host took part."
-    parts = _of_one(hosts[0]) if len(hosts) == 1 else _of_many(hosts)
-    if parts:
-        looked_at = [host for host in hosts if _trouble(host)]
+    untouched = marks.untouched(result)
+    parts = _of_one(hosts[0], untouched) if len(hosts) == 1 else _of_many(hosts, untouched)
+    if isinstance(result, RolloutResult) and result.halt:
+        how = "stopped at a lock" if result.halt.locked else "halted"
+        text = f"The rollout {how} in wave {result.halt.wave} of {len(result.waves)}: {', '.join(parts)}"
+    elif parts:
+        looked_at = [host for host in hosts if _trouble(host, untouched)]
         text = f"{_who(looked_at, hosts)} {'needs' if len(looked_at) == 1 else 'need'} a look: {', '.join(parts)}"
     else:
         text = f"{_well(result)} on {_who(hosts, hosts)}"
@@ -48,16 +53,15 @@ def verdict(result: RunResult) -> str:
     return f"{text}."
 
 
-def _trouble(host: HostResult) -> bool:
-    nothing = not (host.operations or host.checks)
-    return bool(host.failed or host.failed_checks or host.count(WOULD_CHANGE) or nothing)
+def _trouble(host: HostResult, untouched: set[str]) -> bool:
+    return bool(host.failed or host.failed_checks or host.count(WOULD_CHANGE) or host.name in untouched)
 
 
-def _of_one(host: HostResult) -> list[str]:
+def _of_one(host: HostResult, untouched: set[str]) -> list[str]:
     said = []
     if host.error:
         said.append("it dropped out of the run")
-    elif not (host.operations or host.checks):
+    elif host.name in untouched:
         said.append("it was not reached")
     if host.count(FAILED):
         said.append(f"{_number(host.count(FAILED), 'operation')} failed")
@@ -71,16 +75,15 @@ def _of_one(host: HostResult) -> list[str]:
     return said
 
 
-def _of_many(hosts: Sequence[HostResult]) -> list[str]:
+def _of_many(hosts: Sequence[HostResult], untouched: set[str]) -> list[str]:
     pending = [host for host in hosts if host.count(WOULD_CHANGE)]
     unwell = sum(1 for host in hosts if host.failed_checks)
-    untouched = sum(1 for host in hosts if not (host.error or host.operations or host.checks))
     numbers = {
         "dropped out": sum(1 for host in hosts if host.error),
         "failed in an operation": sum(1 for host in hosts if host.count(FAILED)),
         "fails a check" if unwell == 1 else "fail a check": unwell,
         f"would change{_kinds(pending)}": len(pending),
-        "was not reached" if untouched == 1 else "were not reached": untouched,
+        "was not reached" if len(untouched) == 1 else "were not reached": len(untouched),
     }
     return [f"{number} {what}" for what, number in numbers.items() if number]
 
@@ -121,8 +124,9 @@ def steps(result: RunResult, inventory: str) -> list[Step]:
     broken = [host.name for host in hosts if host.failed]
     unwell = [host.name for host in hosts if host.failed_checks and not host.failed]
     pending = [host for host in hosts if host.count(WOULD_CHANGE)]
-    untouched = [host.name for host in hosts if not (host.error or host.operations or host.checks)]
-    if broken:
+    untouched = [host.name for host in hosts if host.name in marks.untouched(result)]
+    resume = result.next if isinstance(result, RolloutResult) else None
+    if broken and not resume:
         verb = result.verb if result.verb in ("plan", "verify", "drift") else "apply"
         found.append(
             Step(
@@ -143,7 +147,9 @@ def steps(result: RunResult, inventory: str) -> list[Step]:
             them = "it" if losing == 1 else "them"
             why = f"{_number(losing, 'change')} would remove what only exists on the host: look at {them} below first"
         found.append(Step(_command("apply", inventory, [host.name for host in pending]), why))
-    if untouched:
+    if resume:
+        found.append(Step(resume, "goes on with the rollout, when the cause is gone"))
+    elif untouched:
         found.append(
             Step(_command(result.verb, inventory, untouched), "goes on with the hosts that were not reached")
         )
@@ -153,8 +159,3 @@ def steps(result: RunResult, inventory: str) -> list[Step]:
 def _command(verb: str, inventory: str, hosts: Sequence[str]) -> str:
     limit = f" --limit {shlex.quote(','.join(hosts))}" if len(hosts) <= _NAMED else ""
     return f"difyfleet {verb} {shlex.quote(inventory)}{limit}"
-
-
-def worst_of(result: RunResult, roles: Sequence[str]) -> str:
-    """The mark of the whole run."""
-    return marks.worst(marks.of_host(host, roles) for host in result.hosts)

@@ -11,10 +11,12 @@ from difyfleet.fleet.results import (
     UNCHANGED,
     WOULD_CHANGE,
     CheckResult,
+    Halt,
     HostRecord,
     HostResult,
     OperationResult,
     RoleRecord,
+    RolloutResult,
     RunRecord,
     RunResult,
 )
@@ -137,6 +139,26 @@ def fleet(size: int) -> RunResult:
         hosts,
         seconds=41.3,
         journal="/home/ops/.local/state/difyfleet/journal/20261124T104500-5794.jsonl",
+    )
+
+
+def rollout() -> RolloutResult:
+    """A resumed rollout over four hosts in three waves that halts in the second: one done earlier, one done, one broken, one untouched."""
+    hosts = [host(f"llm-{number:03}") for number in range(1, 5)]
+    for number in (0, 3):
+        hosts[number].operations, hosts[number].checks = [], []
+    hosts[0].note = "done earlier in this rollout, which began at 2026-11-24T09:00:00Z"
+    hosts[3].note = "untouched: the rollout halted in wave 2"
+    for operation in (*hosts[1].operations, *hosts[2].operations):
+        operation.state, operation.why = CHANGED, [f"{operation.name}: absent"]
+    fail(hosts[2], "dify", "through nginx: setup status", "HTTP 502 for 60 s", "difyfleet apply --role dify")
+    return RolloutResult(
+        "rollout",
+        hosts,
+        seconds=812.0,
+        waves=[{"llm-001": "done"}, {"llm-002": "done", "llm-003": "failed"}, {"llm-004": "untouched"}],
+        halt=Halt(2, ["llm-003: dify | through nginx: setup status: HTTP 502 for 60 s"]),
+        next="difyfleet rollout inventory/prod.yml --resume",
     )
 
 

@@ -204,6 +204,38 @@ def test_the_next_commands_name_the_hosts() -> None:
     assert words.steps(RunResult("plan", [host(operation(UNCHANGED))]), "x") == []
 
 
+def test_a_halted_rollout_shows_its_waves_and_how_to_go_on() -> None:
+    result = fleets.rollout()
+    assert words.verdict(result) == (
+        "The rollout halted in wave 2 of 3: 1 fails a check, 1 was not reached; 50 operations changed something on 2 hosts."
+    )
+    assert [step.command for step in words.steps(result, "inventory/prod.yml")] == [
+        "difyfleet verify inventory/prod.yml --limit llm-003 -v",
+        "difyfleet rollout inventory/prod.yml --resume",
+    ]
+    tree = parse(page(result, at=AT, inventory="inventory/prod.yml"))
+    (waves,) = tree.all("section", "waves")
+    shown = [" ".join(wave.text.split()) for wave in next(waves.all("ol")).all("li")]
+    assert shown == ["1 done: llm-001", "2 done: llm-002 failed: llm-003", "3 untouched: llm-004"]
+    there = rows(tree)
+    assert list(there) == ["llm-003", "llm-004", "llm-002", "llm-001"]
+    assert "untouched: the rollout halted in wave 2" in there["llm-004"].text
+    assert there["llm-004"].text.count("not reached") == len(fleets.ROLES)
+    assert "done earlier in this rollout" in there["llm-001"].text
+    assert there["llm-001"].text.count("not on this host") == len(fleets.ROLES)
+
+
+def test_a_rollout_that_went_through_is_well() -> None:
+    result = fleets.rollout()
+    result.hosts = result.hosts[:2]
+    result.waves, result.halt, result.next = result.waves[:1], None, None
+    assert (
+        words.verdict(result)
+        == "All 25 checks hold on all 2 hosts; 25 operations changed something on 1 host."
+    )
+    assert words.steps(result, "x") == []
+
+
 def test_hostile_texts_stay_texts() -> None:
     result = fleets.fleet(2)
     evil = result.hosts[0]
