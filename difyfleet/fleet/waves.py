@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from difyfleet.errors import FleetError
+from difyfleet.spec.defaults import OLLAMA_URL
 from difyfleet.spec.models import HostSpec
 from difyfleet.spec.rollout import Rollout
 
@@ -15,13 +16,16 @@ Wave = tuple[Step, ...]  # one step, unless hosts in it need others in it
 
 
 def needs(hosts: Sequence[HostSpec]) -> Needs:
-    """Host -> the hosts whose Ollama its Dify or Open WebUI asks, told by the host in their URLs: a host's address or its name."""
+    """Host -> the hosts whose Ollama its Dify or Open WebUI asks, told by the host in their URLs: a host's address or its name.
+
+    The default of dify.ollama_url is the container `ollama` beside Dify, whatever hosts there are.
+    """
     servers = {
         word.lower(): spec.name for spec in hosts if spec.ollama.enabled for word in (spec.name, spec.address)
     }
     found = {}
     for spec in hosts:
-        urls = [spec.dify.ollama_url] if spec.dify.enabled else []
+        urls = [spec.dify.ollama_url] if spec.dify.enabled and spec.dify.ollama_url != OLLAMA_URL else []
         urls += [spec.openwebui.ollama_url] if spec.openwebui.enabled and spec.openwebui.ollama_url else []
         asked = {servers.get((urlsplit(url).hostname or "").lower()) for url in urls}
         found[spec.name] = frozenset(name for name in asked if name is not None and name != spec.name)

@@ -51,6 +51,10 @@ def test_who_needs_whom() -> None:
     assert needs([host("all", "10.0.0.1", dify=Dify(ollama_url="http://10.0.0.1:11434"))])["all"] == set()
 
 
+def test_the_container_ollama_is_not_the_host_ollama() -> None:
+    assert needs([host("all"), ollama("ollama")])["all"] == set()
+
+
 def test_ollama_first_else_the_order_of_the_inventory() -> None:
     hosts = [ONE, ELSEWHERE, TWO, GPU]
     assert [spec.name for spec in ordered(hosts, needs(hosts))] == ["three", "gpu", "one", "two"]
