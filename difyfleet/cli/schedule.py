@@ -29,29 +29,30 @@ def schedule() -> None:
 @role_option
 def install(inventory: Path, every: str, correct: bool, limit: str | None, roles: tuple[str, ...]) -> int:
     """Put service and timer in place and start the timer. Safe to repeat; the last call counts."""
-    from difyfleet.fleet import schedule as units
+    from difyfleet.fleet import schedule as texts
+    from difyfleet.fleet import units
     from difyfleet.spec.loader import load
 
     check_roles(roles)
     try:
-        when = units.timing(every)
+        when = texts.timing(every)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--every") from error
     environment = load(inventory)
     environment.select(limit)
     system = units.is_system()
-    words = units.command_line(units.program(), environment.path, correct=correct, limit=limit, roles=roles)
-    installed = units.units(environment.path)
+    words = texts.command_line(texts.program(), environment.path, correct=correct, limit=limit, roles=roles)
+    installed = units.units_of(environment.path)
     changed = installed.install(
         environment.path,
-        units.service_text(environment, words, system=system, correct=correct),
-        units.timer_text(environment, when),
+        texts.service_text(environment, words, system=system, correct=correct),
+        texts.timer_text(environment, when),
     )
     console = make_console()
     said = f"{installed.timer}: {'runs' if changed else 'nothing to change, runs'} every {every}"
     console.print(said, highlight=False, soft_wrap=True)
     if changed:
-        file = units.environment_file(environment, system).replace("%h", str(Path.home()))
+        file = texts.environment_file(environment, system).replace("%h", str(Path.home()))
         hints = [f"variables with secrets: put NAME=VALUE lines into {file}, mode 0600"]
         hints += [] if system else ["to have it run while you are logged out: loginctl enable-linger"]
         hints += [f"what it says: journalctl {'' if system else '--user '}-u {installed.name}"]
@@ -65,9 +66,9 @@ def install(inventory: Path, every: str, correct: bool, limit: str | None, roles
 @json_option
 def show(inventory: Path, as_json: bool) -> int:
     """What is installed for this inventory, when it runs next, and how it ended last."""
-    from difyfleet.fleet import schedule as units
+    from difyfleet.fleet import units
 
-    installed = units.units(inventory)
+    installed = units.units_of(inventory)
     there = installed.timer.exists()
     state = installed.state() if there else {}
     if as_json:
@@ -98,9 +99,9 @@ def show(inventory: Path, as_json: bool) -> int:
 @inventory_argument
 def remove(inventory: Path) -> int:
     """Stop and delete service and timer. Safe to repeat; the inventory itself need not be there any more."""
-    from difyfleet.fleet import schedule as units
+    from difyfleet.fleet import units
 
-    installed = units.units(inventory)
+    installed = units.units_of(inventory)
     installed.refuse_others(Path(os.path.abspath(inventory)))
     removed = installed.remove()
     make_console().print(

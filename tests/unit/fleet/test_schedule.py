@@ -12,8 +12,9 @@ import pytest
 
 from difyfleet.cli import run
 from difyfleet.exits import Exit
-from difyfleet.fleet import schedule
-from difyfleet.fleet.schedule import Timing, Units, command_line, quoted, service_text, timer_text, timing
+from difyfleet.fleet import schedule, units
+from difyfleet.fleet.schedule import Timing, command_line, quoted, service_text, timer_text, timing
+from difyfleet.fleet.units import Units
 from difyfleet.spec import load
 from difyfleet.spec.models import Environment
 
@@ -56,7 +57,7 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[s
     monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
     monkeypatch.setenv("TOLD", str(log))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setattr(schedule, "is_system", lambda: False)
+    monkeypatch.setattr(units, "is_system", lambda: False)
     monkeypatch.setattr(schedule, "program", lambda: programs / "difyfleet")
 
     def words() -> list[str]:
@@ -272,9 +273,9 @@ def test_what_is_wrong_is_said_before_anything_is_written(
 
 
 def test_a_machine_without_systemd(tmp_path: Path, environment: Environment) -> None:
-    units = Units("x", tmp_path / "units", (str(tmp_path / "no-systemctl"),))
+    missing = Units("x", tmp_path / "units", (str(tmp_path / "no-systemctl"),))
     with pytest.raises(Exception, match="no systemd"):
-        units.install(
+        missing.install(
             environment.path,
             "[Service]\nType=oneshot\nExecStart=/bin/true\n",
             timer_text(environment, timing("1h")),
