@@ -213,15 +213,14 @@ def _show(
         return
     from difyfleet.report import terminal
 
-    terminal.show(result, console, verbose=verbose)
-    for each in found:
-        left = f"; --correct leaves it: {each.left}" if each.left else "; --correct takes it back"
-        text = f"{each.host} {each.role} | {each.operation}: drifted since {each.since} ({_runs(each.runs)}){left}"
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
+    remarks = {(each.host, each.role, each.operation): _remark(each) for each in found}
+    terminal.show(result, console, verbose=verbose, remarks=remarks)
 
 
-def _runs(count: int) -> str:
-    return "seen first by this run" if count == 1 else f"seen by {count} runs"
+def _remark(each: Drifted) -> str:
+    seen = "seen first by this run" if each.runs == 1 else f"seen by {each.runs} runs"
+    left = f"--correct leaves it: {each.left}" if each.left else "--correct takes it back"
+    return f"drifted since {each.since} ({seen}); {left}"
 
 
 def _tell(

@@ -85,7 +85,8 @@ def _table(hosts: Sequence[HostResult], console: Console) -> None:
 
 def trouble(host: HostResult, result: RunResult) -> list[str]:
     """What is wrong with a host and what to type next, as lines; none where all is well. The first line stands for itself."""
-    again = f"difyfleet {result.verb} {result.inventory or 'INVENTORY'} --limit {host.name}"
+    verb = "apply" if result.verb == "drift" and host.count(WOULD_CHANGE) else result.verb
+    again = f"difyfleet {verb} {result.inventory or 'INVENTORY'} --limit {host.name}"
     if isinstance(result, RolloutResult) and result.next:
         again = result.next
     if host.error:

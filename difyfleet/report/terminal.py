@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -32,28 +32,37 @@ KINDS = {CORRECTIVE: "the host was changed", INTENTIONAL: "the inventory was cha
 _NAMED = 5  # hosts that are named where many have the same; the rest is counted
 
 
-def show(result: RunResult, console: Console, *, verbose: bool = False) -> None:
+Remarks = Mapping[tuple[str, str, str], str]
+
+
+def show(
+    result: RunResult, console: Console, *, verbose: bool = False, remarks: Remarks | None = None
+) -> None:
     """Print a whole result: what changed or would change, checks that do not hold, a line per host, and what to do about trouble.
 
     Args:
         verbose: also skipped operations, checks that hold, new files whole, and hosts on which nothing happened.
+        remarks: a line more about an operation, by (host, role, operation).
     """
-    for operation, hosts in _operations(result, verbose):
-        _operation(operation, _names(hosts, len(result.hosts)), console, verbose)
+    for operation, hosts, remark in _operations(result, verbose, remarks or {}):
+        _operation(operation, _names(hosts, len(result.hosts)), remark, console, verbose)
     _checks(result, console, verbose)
     summary.show(result, console, verbose=verbose)
 
 
-def _operations(result: RunResult, verbose: bool) -> list[tuple[OperationResult, list[str]]]:
-    """The operations worth telling, each with the hosts on which it is just the same."""
-    found: dict[tuple[object, ...], tuple[OperationResult, list[str]]] = {}
+def _operations(
+    result: RunResult, verbose: bool, remarks: Remarks
+) -> list[tuple[OperationResult, list[str], str]]:
+    """The operations worth telling, each with the hosts on which it is just the same, and the remark about it."""
+    found: dict[tuple[object, ...], tuple[OperationResult, list[str], str]] = {}
     for host in result.hosts:
         for each in host.operations:
             if each.state == UNCHANGED or (each.state == SKIPPED and not verbose):
                 continue
             told = (each.state, _about(each), tuple(each.why), each.diff, each.error)
-            key = (each.role, each.name, told)
-            found.setdefault(key, (each, []))[1].append(host.name)
+            remark = remarks.get((host.name, each.role, each.name), "")
+            key = (each.role, each.name, told, remark)
+            found.setdefault(key, (each, [], remark))[1].append(host.name)
     return list(found.values())
 
 
@@ -64,7 +73,7 @@ def _names(hosts: Sequence[str], of: int) -> str:
     return named if len(hosts) <= _NAMED else f"{named} and {len(hosts) - _NAMED} more"
 
 
-def _operation(operation: OperationResult, hosts: str, console: Console, verbose: bool) -> None:
+def _operation(operation: OperationResult, hosts: str, remark: str, console: Console, verbose: bool) -> None:
     several = ":" if " " in hosts else ""
     console.print(
         f"{_MARKS[operation.state]} {escape(hosts)}{several} [bold]{escape(operation.role)}[/] | {escape(operation.name)}"
@@ -76,6 +85,8 @@ def _operation(operation: OperationResult, hosts: str, console: Console, verbose
         console.print(f"    {escape(why)}", highlight=False, soft_wrap=True, style="dim")
     if operation.diff:
         _diff(operation.diff, console, verbose)
+    if remark:
+        console.print(f"    {remark}", markup=False, highlight=False, soft_wrap=True)
     for line in (operation.error or "").splitlines():
         console.print(f"    {line}", style="red", markup=False, highlight=False, soft_wrap=True)
 

@@ -327,7 +327,10 @@ def test_since_when(
     assert (again["since"], again["runs"]) == (first["since"], 2)
     capsys.readouterr()
     run(["drift", str(inventory)])
-    assert f"llm dify | port: drifted since {first['since']} (seen by 3 runs)" in capsys.readouterr().err
+    assert (
+        f"    drifted since {first['since']} (seen by 3 runs); --correct takes it back\n"
+        in capsys.readouterr().err
+    )
     assert run(["history", str(inventory), "--json"]) == Exit.OK
     runs = json.loads(capsys.readouterr().out)["runs"]
     assert [(each["verb"], each["exit"]) for each in runs] == [
