@@ -40,7 +40,12 @@ def install(inventory: Path, every: str, correct: bool, limit: str | None, roles
         raise click.BadParameter(str(error), param_hint="--every") from error
     environment = load(inventory)
     environment.select(limit)
-    system = units.is_system()
+    console, system = make_console(), units.is_system()
+    if correct and not any(environment.drift.corrects(role) for role in environment.drift.correct):
+        console.print(
+            "[yellow]warning[/] drift.correct says auto for no role: --correct will change nothing",
+            soft_wrap=True,
+        )
     words = texts.command_line(texts.program(), environment.path, correct=correct, limit=limit, roles=roles)
     installed = units.units_of(environment.path)
     changed = installed.install(
@@ -48,7 +53,6 @@ def install(inventory: Path, every: str, correct: bool, limit: str | None, roles
         texts.service_text(environment, words, system=system, correct=correct),
         texts.timer_text(environment, when),
     )
-    console = make_console()
     said = f"{installed.timer}: {'runs' if changed else 'nothing to change, runs'} every {every}"
     console.print(said, highlight=False, soft_wrap=True)
     if changed:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from difyfleet.fleet.results import FAILED, WOULD_CHANGE, RunResult
+
+_NOT_IN_XML = re.compile(
+    r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
+)  # XML 1.0, section 2.2; a diff may hold them
 
 
 def render(result: RunResult) -> str:
@@ -50,4 +55,5 @@ def render(result: RunResult) -> str:
         suite.set("failures", str(failures))
         suite.set("errors", str(errors))
     indent(root)
-    return '<?xml version="1.0" encoding="UTF-8"?>\n' + tostring(root, encoding="unicode") + "\n"
+    text = _NOT_IN_XML.sub("\ufffd", tostring(root, encoding="unicode"))
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'

@@ -408,6 +408,19 @@ def test_junit_has_a_failure_for_each_drifted_operation(
     assert "-8080" in str(failure.text)
 
 
+def test_junit_stays_xml_whatever_somebody_wrote_into_a_file(
+    box: Sandbox, tmp_path: Path, drift: Drifting
+) -> None:
+    port_of(box).write_text("\x1b[31m <80> & \x00 \ufffe ü\n")
+    path = tmp_path / "drift.xml"
+    drift("--junit", str(path))
+    failure = ElementTree.fromstring(path.read_text().split("\n", 1)[1]).find(
+        ".//testcase[@name='port']/failure"
+    )
+    assert failure is not None
+    assert "-\ufffd[31m <80> & \ufffd \ufffd ü" in str(failure.text)
+
+
 def test_a_report_that_cannot_be_written_is_an_error(
     drift: Drifting, inventory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

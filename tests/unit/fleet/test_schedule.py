@@ -221,6 +221,7 @@ def test_install_twice_and_remove_twice(
         == Exit.OK
     )
     assert "--user restart difyfleet-drift-prod.timer" in told()
+    assert "drift.correct says auto for no role" in capsys.readouterr().err
     assert "--limit two --correct --yes" in unit(tmp_path, "service").read_text()
     assert "TimeoutStartSec=21600" in unit(tmp_path, "service").read_text()
 
