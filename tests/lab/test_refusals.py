@@ -143,7 +143,10 @@ def test_a_bad_inventory_is_refused_before_any_connection(
 
 
 def test_secrets_never_show(tmp_path: Path) -> None:
-    """Canary values in every secret field: none in output, journal, argv on the host, world-readable files."""
+    """Canary values in every secret field: none in any output or file of the controller, argv on the host, world-readable files.
+
+    The apply carries out a saved plan, from nothing to the whole stack.
+    """
     host = make_host("t-canary", tmp_path)
     names = (
         "secret_key",
@@ -179,23 +182,35 @@ def test_secrets_never_show(tmp_path: Path) -> None:
     watcher = threading.Thread(target=watch_argv)
     watcher.start()
     try:
+        plan_file, written = tmp_path / "saved.plan", host.folder / "written"
+        written.mkdir()
+        files = {kind: str(written / kind) for kind in ("html", "junit", "metrics", "notified")}
+        named = ("--html", files["html"], "--junit", files["junit"])
         outcomes = [
-            host.difyfleet("plan", str(host.inventory), **env),
-            host.difyfleet("apply", str(host.inventory), "--yes", "-v", **env),
-            host.difyfleet(
-                "verify", str(host.inventory), "--json", "--junit", str(tmp_path / "junit.xml"), **env
-            ),
+            host.difyfleet("plan", str(host.inventory), "--out", str(plan_file), **env),
+            host.difyfleet("apply", str(plan_file), "-v", "--events", "--html", files["html"] + "1", **env),
+            host.difyfleet("verify", str(host.inventory), "--json", *named, **env),
         ]
         host.sh("sed -i 's/^DB_PASSWORD=.*/DB_PASSWORD=canary9xedited0000/' /opt/dify/.env")
         values.append("canary9xedited0000")
-        outcomes.append(host.difyfleet("plan", str(host.inventory), **env))
+        drift = ("drift", str(host.inventory), *named, "--metrics", files["metrics"])
+        outcomes += [
+            host.difyfleet("plan", str(host.inventory), **env),
+            host.difyfleet(*drift, "--notify", f"tee {files['notified']}", "--events", **env),
+            host.difyfleet("history", str(host.inventory), "--json", **env),
+            host.difyfleet("lock", "show", str(host.inventory), "--json", **env),
+        ]
     finally:
         stop.set()
         watcher.join(60)
     try:
-        assert [outcome.code for outcome in outcomes] == [2, 0, 0, 2], [outcome.err for outcome in outcomes]
-        texts = [outcome.out + outcome.err for outcome in outcomes] + [(tmp_path / "junit.xml").read_text()]
-        texts += [path.read_text() for path in (host.state / "journal").glob("*.jsonl")]
+        codes = [outcome.code for outcome in outcomes]
+        assert codes == [2, 0, 0, 2, 2, 0, 0], [outcome.out[-3000:] + outcome.err for outcome in outcomes]
+        assert {path.name for path in written.iterdir()} == {*files, "html1"}
+        assert "DB_PASSWORD" in (written / "html").read_text()
+        texts = [outcome.out + outcome.err for outcome in outcomes]
+        kept = [plan_file, *written.iterdir(), *(each for each in host.state.rglob("*") if each.is_file())]
+        texts += [path.read_text(errors="replace") for path in kept]
         for value in values:
             assert not any(value in text for text in texts), value
         assert seen == []
