@@ -5,8 +5,9 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 KIND ?= container
 PYTEST_ARGS ?=
+TORTURE_ARGS ?=
 
-.PHONY: demo test lint unit browser-test lab-test vm-test docs clean venv
+.PHONY: demo test lint unit browser-test lab-test vm-test torture docs clean venv
 
 venv: $(VENV)/.ready
 
@@ -41,6 +42,10 @@ lab-test: venv
 
 vm-test: venv
 	$(PYTHON) -m pytest -q tests/lab -m vm --durations=5 $(PYTEST_ARGS)
+
+# an apply cut at every change, by SIGKILL and by cutting its connection: about three quarters of an hour; writes into docs/reliability.md
+torture: venv
+	$(PYTHON) -m tests.lab.torture $(TORTURE_ARGS)
 
 docs: venv
 	$(PYTHON) -m difyfleet.spec

@@ -31,6 +31,10 @@ class HostError(FleetError):
     """Something on one host is wrong. Raised inside facts, operations and roles; it fails that host only."""
 
 
+class ConnectionLost(HostError):
+    """The SSH connection to a host is gone. What was under way there may still run to its end."""
+
+
 class PreflightError(HostError):
     """A host is not fit for the stack. Raised before the first change to it."""
 

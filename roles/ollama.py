@@ -10,7 +10,7 @@ from difyfleet.checks import Check
 from difyfleet.clients.ollama import OllamaClient, OllamaError
 from difyfleet.facts.compose import COMPOSE
 from difyfleet.facts.ollama import HASH_TIMEOUT, OllamaStore, Store
-from difyfleet.operations import compose, files, models, networks
+from difyfleet.operations import compose, files, jobs, models, networks
 from difyfleet.operations.render import render
 from difyfleet.remote.http import reading, session
 from difyfleet.spec.models import HostSpec, Model, Ollama
@@ -47,6 +47,7 @@ def converge(spec: HostSpec) -> None:
             timeout=ollama.pull_timeout,
             name=f"model {model.name}",
         )
+    jobs.forgotten("model", name="no jobs left over")
     if ollama.remove_undeclared_models:
         models.only_declared(
             tuple(model.name for model in ollama.declared()), ollama.data_dir, name="no other models"

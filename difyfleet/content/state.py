@@ -101,6 +101,11 @@ def load(on: Any) -> DifyState:
     return known  # type: ignore[no-any-return]
 
 
+def forget(on: Any) -> None:
+    """Have the next load() read the host again."""
+    on.connector_data.pop(_CACHED, None)
+
+
 def save(on: Any, state: DifyState) -> None:
     """Write the state file (0600, atomically).
 

@@ -21,6 +21,7 @@ from pyinfra.api.state import StateStage
 from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state
 
 from difyfleet import stack
+from difyfleet.content import state as remembered
 from difyfleet.errors import FleetError
 from difyfleet.fleet import events, leases
 from difyfleet.fleet.callbacks import ConnectErrors, Said
@@ -123,6 +124,8 @@ class Engine:
         """Take the lease of every connected host, or none: see leases.take_all. The end of the run gives them back."""
         hosts = [host for host in self._inventory if host in self._alive]
         leases.take_all(hosts, reason, wait, self._fail)
+        for host in hosts:
+            remembered.forget(host)  # another run may have written it since the plan was made
 
     def prepare(self, *, check_for_changes: bool = True) -> None:
         """Run deploy.py on every connected host. With check_for_changes this is the plan."""
@@ -198,18 +201,11 @@ class Engine:
                 ctx_config.use(self.state.config.copy()),
                 ctx_host.use(host),
             ):
-                try:
-                    function(host)
-                except FleetError as error:
-                    self._fail(host, str(error))
-                except PyinfraError as error:
-                    self._fail(host, self._words(host) or str(error))
-                except Exception as error:  # noqa: BLE001 - one host's trouble must not end the others
-                    last = traceback.extract_tb(error.__traceback__)[-1]
-                    self._fail(
-                        host,
-                        f"{type(error).__name__}: {error} ({last.name}, line {last.lineno} of {last.filename})",
-                    )
+                error = self._error_of(host, function)
+                # a lost connection is behind whatever went wrong; roles' checks go on without it and say so one by one
+                error = leases.lost(host) or error
+                if error is not None:
+                    self._fail(host, error)
 
         pool = gevent.pool.Pool(self.state.config.PARALLEL)
         try:
@@ -217,6 +213,18 @@ class Engine:
         except BaseException:  # Ctrl-C: nobody goes on working in the background
             pool.kill(block=False)
             raise
+
+    def _error_of(self, host: Any, function: Callable[[Any], None]) -> str | None:
+        try:
+            function(host)
+        except FleetError as error:
+            return str(error)
+        except PyinfraError as error:
+            return self._words(host) or str(error)
+        except Exception as error:  # noqa: BLE001 - one host's trouble must not end the others
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            return f"{type(error).__name__}: {error} ({last.name}, line {last.lineno} of {last.filename})"
+        return None
 
     def _run_deploy(self, host: Any, face: str) -> None:
         if self._code is None:

@@ -39,3 +39,14 @@ def give_back(hosts: Iterable[Any]) -> None:
     """Give back the leases that are held on these hosts. What is still under way there can change nothing from then on."""
     held = [host.connector for host in hosts if getattr(host.connector, "lease", None) is not None]
     gevent.joinall([gevent.spawn(door.lease.release) for door in held])
+
+
+def lost(host: Any) -> str | None:
+    """Why a connected host can be worked on no more: its connection or its lease is gone. None = it can."""
+    if host.connected:
+        try:
+            host.connector.require_connection()
+            lease.require_lease(host.connector)
+        except HostError as error:
+            return str(error)
+    return None

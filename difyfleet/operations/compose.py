@@ -25,7 +25,7 @@ from difyfleet.facts.compose import (
     ContainerLog,
     LastHealthAnswer,
 )
-from difyfleet.operations.base import Change, call, operation
+from difyfleet.operations.base import Change, call, operation, shell
 from difyfleet.operations.compose_project import (
     STAMP,
     Project,
@@ -83,6 +83,9 @@ def up(project: Project, wait_timeout: int = 300) -> Generator[Any, None, None]:
         yield Change(f"{container.name}: not declared, removed", loses_data=True)
     if found or extra:
         yield call(bring_up, project, wait_timeout)
+    elif {name: each.config_hash for name, each in state.containers.items()} != state.recorded:
+        yield Change(f"{project.directory}/{RECORD_FILE}: not of the containers that run")
+        yield shell(record_command(project))
 
 
 def bring_up(on: Any, project: Project, wait_timeout: int) -> None:

@@ -51,11 +51,11 @@ def store(on: Any, spec: HostSpec, wanted: list[OllamaModel]) -> None:
         raise wrong
     kept = remembered.load(on)
     sizes = models.check_dimensions(dify, seen, kept.dimensions)
-    for model in wanted:
-        dify.models.add(model)
-    if sizes:
+    if sizes:  # first: a run that is cut after the models would have nothing to do next time
         kept.dimensions |= sizes
         remembered.save(on, kept)
+    for model in wanted:
+        dify.models.add(model)
 
 
 @operation

@@ -19,8 +19,9 @@ from pyinfra.api.exceptions import ConnectError
 from pyinfra.connectors.ssh import SSHConnector
 from pyinfra.connectors.util import CommandOutput, make_unix_command, read_output_buffers
 
+from difyfleet.errors import ConnectionLost
 from difyfleet.remote import journal
-from difyfleet.remote.lease import Lease, require_lease
+from difyfleet.remote.lease import Lease, at_work, require_lease
 from difyfleet.secrets import Secret
 
 READ_TIMEOUT = 120  # seconds a fact may take; a hanging docker daemon must not hang the run
@@ -83,6 +84,7 @@ class DoorConnector(SSHConnector):
         limit = kwargs.get("timeout") or 15
         kwargs.setdefault("banner_timeout", limit)
         kwargs.setdefault("auth_timeout", limit)
+        kwargs.setdefault("channel_timeout", READ_TIMEOUT)  # paramiko's own is an hour
         return kwargs
 
     def connect(self) -> None:
@@ -121,6 +123,7 @@ class DoorConnector(SSHConnector):
 
         Raises:
             TimeoutError: no answer within _timeout seconds (default: READ_TIMEOUT or CHANGE_TIMEOUT).
+            ConnectionLost: the connection is gone.
         """
         kind = journal.READ if is_reading() else journal.CHANGE
         arguments.pop("_get_pty", None)
@@ -135,7 +138,8 @@ class DoorConnector(SSHConnector):
             arguments.pop(unused, None)
         if kind == journal.CHANGE:
             require_lease(self)
-        line, password, shown = self._line(command, arguments)
+        before = at_work() if kind == journal.CHANGE and self.lease is not None else ""
+        line, password, shown = self._line(command, arguments, before)
         journal.current().write(self.host.name, kind, "exec", shown, self._operation_name())
         logger.debug("%s on %s: %s", kind, self.host.name, shown)
         status, output = self._exec(line, password + stdin, timeout)
@@ -168,19 +172,53 @@ class DoorConnector(SSHConnector):
         channel.sendall(password.encode())
         return channel
 
-    def _line(self, command: StringCommand, arguments: dict[str, Any]) -> tuple[str, str, str]:
-        """The line to run, what sudo must read on standard input before the command does, and the line as it may be shown."""
+    def _line(
+        self, command: StringCommand, arguments: dict[str, Any], before: str = ""
+    ) -> tuple[str, str, str]:
+        """The line to run, what sudo must read on standard input before the command does, and the line as it may be shown.
+
+        Args:
+            before: shell words in front of the command, not shown.
+        """
         password = self.sudo_password if arguments.get("_sudo") else None
         if password is not None:
             arguments = {**arguments, "_sudo": False}
-        unix_command = make_unix_command(command, **arguments)
-        line = unix_command.get_raw_value()
+        shown = str(make_unix_command(command, **arguments))
+        whole = StringCommand(before, command) if before else command
+        line = make_unix_command(whole, **arguments).get_raw_value()
         if password is None:
-            return line, "", str(unix_command)
+            return line, "", shown
         # -k: never a cached ticket, so the password line is always consumed by sudo and never reaches the command
-        return f"sudo -H -k -S -p '' {line}", password.reveal() + "\n", str(unix_command)
+        return f"sudo -H -k -S -p '' {line}", password.reveal() + "\n", shown
+
+    def require_connection(self, cause: object = None) -> None:
+        """Called where something did not come back.
+
+        Raises:
+            ConnectionLost: the connection is gone.
+        """
+        transport = self.client.get_transport() if self.client else None
+        if transport is not None and transport.is_active():
+            return
+        cause = cause or (self.lease.ended if self.lease is not None else None)
+        raise ConnectionLost(
+            f"the SSH connection was lost{f' ({cause})' if cause else ''}; "
+            "what was under way on the host may still run to its end there",
+            where=self.host.name,
+            hint="run the same command again: it waits for that and goes on from there",
+        )
 
     def _exec(self, line: str, stdin: str, timeout: int) -> tuple[int, CommandOutput]:
+        try:
+            status, output = self._exec_in_channel(line, stdin, timeout)
+        except (OSError, EOFError, SSHException) as error:
+            self.require_connection(error)
+            raise
+        if status == -1:  # no exit status: a signal ended the command, or there is nobody left to send one
+            self.require_connection()
+        return status, output
+
+    def _exec_in_channel(self, line: str, stdin: str, timeout: int) -> tuple[int, CommandOutput]:
         client = self.client
         if client is None:
             raise SSHException("not connected")
@@ -200,7 +238,7 @@ class DoorConnector(SSHConnector):
             raise TimeoutError(f"no answer within {timeout} s") from None
         except OSError as error:
             if channel.closed and not channel.exit_status_ready():
-                raise SSHException(f"the connection to {self.host.name} broke: {error}") from error
+                raise SSHException(f"the channel broke: {error}") from error
             # the command ended without reading all of its input: its own exit status and words say why
             output = read_output_buffers(
                 stdout_file, stderr_file, timeout=timeout, print_output=False, print_prefix=""

@@ -18,7 +18,7 @@ from paramiko import SSHException
 from pyinfra.api import FactBase, StringCommand
 from pyinfra.api.exceptions import PyinfraError
 
-from difyfleet.errors import HostError
+from difyfleet.errors import ConnectionLost, HostError
 from difyfleet.progress import report
 
 POLL_SECONDS = 2.0
@@ -26,6 +26,17 @@ _TAIL = 3000  # bytes of the log that are read at each look
 _PLAIN = (
     r"\t\n\r\033\040-\176"  # progress bars are not ASCII, and a tail may begin in the middle of a character
 )
+
+
+def log_of(unit: str) -> str:
+    """Where the words of a job's unit go, on the host."""
+    return f"/run/difyfleet/{unit}.log"
+
+
+def forget_command(unit: str, log: str) -> str:
+    """The shell command that removes an ended unit and its log."""
+    name = shlex.quote(unit)
+    return f"systemctl stop {name} 2>/dev/null; systemctl reset-failed {name} 2>/dev/null; rm -f {shlex.quote(log)}; true"
 
 
 @dataclass(frozen=True)
@@ -55,7 +66,7 @@ class Job:
     @property
     def log(self) -> str:
         """Where its words go, on the host."""
-        return f"/run/difyfleet/{self.unit}.log"
+        return log_of(self.unit)
 
     def start_command(self, before: str = "") -> str:
         """The shell command that starts it, unless it is running already.
@@ -84,8 +95,7 @@ class Job:
 
     def forget_command(self) -> str:
         """The shell command that removes the ended unit and its log. A failed unit left behind would make the host `degraded`."""
-        unit = shlex.quote(self.unit)
-        return f"systemctl stop {unit} 2>/dev/null; systemctl reset-failed {unit} 2>/dev/null; rm -f {shlex.quote(self.log)}; true"
+        return forget_command(self.unit, self.log)
 
 
 @dataclass(frozen=True)
@@ -180,7 +190,7 @@ def run_to_end(
 def _look(on: Any, job: Job) -> JobState:
     try:
         look: JobState = on.get_fact(JobLook, unit=job.unit, log=job.log, _sudo=_sudo(on))
-    except (PyinfraError, SSHException, OSError, EOFError) as error:
+    except (ConnectionLost, PyinfraError, SSHException, OSError, EOFError) as error:
         raise HostError(
             f"the connection was lost while it ran ({error or type(error).__name__}); on the host it goes on",
             where=f"{job.kind} {job.subject}",

@@ -33,6 +33,8 @@ BEAT = 5.0  # seconds between two lines
 SURE = 15.0  # seconds after an answered line during which the lease is held for certain; below SILENCE
 ANSWER = 8.0  # seconds that an answer may take
 RETRY = 2.0  # seconds between two tries to take a held lease
+GIVE_UP = 60.0  # seconds without an answered line after which the connection counts as lost and is closed
+PATIENCE = 20  # seconds the host waits for a command that an earlier run left behind
 START = 60.0  # seconds until the script has said its first word
 _SCRIPT = Path(__file__).with_name("lease.sh")
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # goes on while a laptop sleeps
@@ -49,6 +51,8 @@ class Holder:
     run: str = "?"
 
     def __str__(self) -> str:
+        if self.run == "none":  # what is left of a run, see left_behind in lease.sh
+            return f"{self.owner} ({self.reason})"
         return f"{self.owner} ({self.reason}) since {self.since}, until {self.until} unless renewed"
 
 
@@ -59,7 +63,7 @@ class Lease:
         self._channel, self._lines, self._where = channel, lines, where
         self._sure_from = asked  # when the last line went out that the host has answered
         self._beats = 0
-        self._ended: str | None = None
+        self.ended: str | None = None
         self._talking = threading.Lock()
         self._stop = threading.Event()
         threading.Thread(target=self._renew, name=f"lease of {where}", daemon=True).start()
@@ -72,11 +76,11 @@ class Lease:
         """
         if _now() - self._sure_from > SURE:
             self._beat()  # this machine was busy or asleep; the host's word counts
-        if self._ended is None and _now() - self._sure_from > SURE:
-            self._ended = f"the host has not confirmed it for {SURE:.0f} s"
-        if self._ended is not None:
+        if self.ended is None and _now() - self._sure_from > SURE:
+            self.ended = f"the host has not confirmed it for {SURE:.0f} s"
+        if self.ended is not None:
             raise HostError(
-                f"lease lost: {self._ended}; another run may change this host now, so nothing more is changed",
+                f"lease lost: {self.ended}; another run may change this host now, so nothing more is changed",
                 where=self._where,
                 hint="run the same command again; difyfleet lock show INVENTORY tells who holds the lease",
             )
@@ -86,20 +90,20 @@ class Lease:
         if self._stop.is_set():
             return
         self._stop.set()
-        self._ended = "this run has given it back"
+        self.ended = "this run has given it back"
         with contextlib.suppress(OSError, EOFError, SSHException):
             self._channel.shutdown_write()
             self._channel.status_event.wait(ANSWER)
         self._channel.close()
 
     def _renew(self) -> None:
-        while not self._stop.wait(BEAT) and self._ended is None:
+        while not self._stop.wait(BEAT) and self.ended is None:
             self._beat()
 
     def _beat(self) -> None:
         """One line there and its answer back. No answer in time changes nothing: the next one may come."""
         with self._talking:
-            if self._ended is not None or self._stop.is_set():
+            if self.ended is not None or self._stop.is_set():
                 return
             sent, self._beats = _now(), self._beats + 1
             try:
@@ -107,13 +111,16 @@ class Lease:
                     self._channel.sendall(f"{self._beats}\n".encode())
                 while (said := self._lines.next(sent + ANSWER)) != f"lease kept {self._beats}":
                     if said.startswith("lease ended: "):
-                        self._ended = said.removeprefix("lease ended: ")
+                        self.ended = said.removeprefix("lease ended: ")
                         return
                 self._sure_from = sent
             except TimeoutError:
-                return
+                if _now() - self._sure_from > GIVE_UP:
+                    # whatever waits for the host, a command or a request, now learns that there is no answer to be had
+                    self.ended = f"nothing was heard from the host for {GIVE_UP:.0f} s"
+                    self._channel.get_transport().close()
             except (OSError, EOFError, SSHException) as error:
-                self._ended = f"its connection is gone ({error or type(error).__name__})"
+                self.ended = f"its connection is gone ({error or type(error).__name__})"
 
 
 class _Lines:
@@ -169,7 +176,7 @@ def take(door: Any, reason: str, deadline: float) -> Lease:
 def _try_to_take(door: Any, reason: str) -> Lease | Holder:
     name = door.host.name
     facts = {"owner": owner(), "host": name, "reason": mask(reason), "run": run_id()}
-    channel = _start(door, ["take", FOLDER, str(SILENCE)])
+    channel = _start(door, ["take", FOLDER, str(SILENCE), str(PATIENCE)])
     lines, asked = _Lines(channel), _now()
     try:
         channel.sendall(json.dumps(facts, separators=(",", ":"))[1:-1].encode() + b"\n")
@@ -209,6 +216,17 @@ def require_lease(door: Any) -> None:
     held: Lease | None = getattr(door, "lease", None)
     if held is not None:
         held.require()
+
+
+def at_work() -> str:
+    """Shell words in front of a changing command. It holds work.lock as long as it runs, also when its run is gone, and the next run
+    waits for it. And it does not start once the lease is no more this run's: its packets may have been long under way.
+    """
+    mine = shlex.quote(f'"run":"{run_id()}"')
+    return (
+        f"exec 8>>{FOLDER}/work.lock; flock -s 8; grep -qsF {mine} {FOLDER}/lease.json"
+        " || { echo 'this run has lost its lease' >&2; exit 75; };"
+    )
 
 
 def owner() -> str:

@@ -1,12 +1,15 @@
 # The host's side of a lease: remote/lease.py runs it as root through bash, with its arguments set in front of it.
 #
-#   take FOLDER SECONDS      reads the holder's facts (the inside of a JSON object) from standard input, holds the lease while a
-#                            line arrives at least every SECONDS, and answers each line
+#   take FOLDER SECONDS PATIENCE
+#                            reads the holder's facts (the inside of a JSON object) from standard input, waits at most PATIENCE
+#                            seconds for a command that an earlier run left behind, holds the lease while a line arrives at
+#                            least every SECONDS, and answers each line
 #   show FOLDER              who holds it
 #   release FOLDER RUN       ends the holder, if it is still that run
 #
 # What holds the lease is the kernel's lock on lease.lock: it is free the moment this process is gone, however it went. lease.json only
-# tells people who it is; without the lock it means nothing. Only builtins keep the locked file open for long.
+# tells people who it is; without the lock it means nothing. Only builtins keep the locked file open for long. Each changing command
+# of a run holds work.lock, shared, and outlives its run: see at_work() in lease.py.
 set -u
 umask 077
 verb=$1 folder=$2 lock=$2/lease.lock note=$2/lease.json
@@ -19,11 +22,14 @@ stamp() { # seconds since 1970 -> UTC
 }
 
 take() {
-  local silence=$1 facts beat now since heard
+  local silence=$1 patience=$2 facts beat now since heard
   IFS= read -r -t "$silence" facts || exit 1
   mkdir -p -m 0755 "$folder" && exec 9>>"$lock" || exit 1
   # half a second, so that somebody's `show` (which locks for an instant) does not look like a holder
   flock -w 0.5 9 || { echo "lease busy $(cat "$note" 2>/dev/null)"; exit; }
+  exec 8>>"$folder/work.lock" || exit 1
+  flock -w "$patience" 8 || { echo "lease busy $(left_behind)"; exit; }
+  exec 8>&-
   printf -v now '%(%s)T' -1
   since=$(stamp "$now")
   write() { # whole or not at all
@@ -44,6 +50,16 @@ take() {
     echo "lease kept $beat"
   done
   [ $heard -le 128 ] || echo "lease ended: nothing was heard for $silence s"
+}
+
+left_behind() { # the command that holds work.lock, as a holder; of several processes the last, which is rather the program than its shell
+  local file pid=0 name=ended
+  for file in /proc/[0-9]*/fd/8; do
+    [[ $file == /proc/$$/* || $file == /proc/$BASHPID/* || ! $file -ef $folder/work.lock ]] && continue
+    pid=${file#/proc/} pid=${pid%%/*}
+    read -r name 2>/dev/null <"/proc/$pid/comm"
+  done
+  printf '{"owner":"a command that an earlier run left behind","run":"none","reason":"%s, pid %d"}' "${name//[^a-zA-Z0-9._-]/}" "$pid"
 }
 
 show() {

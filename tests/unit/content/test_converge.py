@@ -351,6 +351,18 @@ def test_a_run_cut_at_any_call_leaves_nothing_double(
     assert everything(on, spec) == []
 
 
+def test_a_cut_at_any_model_loses_no_dimension(on: FakeOn, spec: HostSpec) -> None:
+    """The run after it has no model left to do, so it would not look at vectors any more."""
+    everything(FakeOn(FakeDify()), spec)
+    last = len(spec.dify_models) + 1  # setup, then each model
+    on.server.cut_at, on.server.cut_after = last, True
+    with pytest.raises(Cut):
+        everything(on, spec)
+    on.server.cut_at = None
+    everything(on, spec)
+    assert json.loads(on.files[STATE_PATH])["dimensions"] == {"nomic-embed-text": 768}
+
+
 def test_a_cut_before_any_state_is_written(
     on: FakeOn, spec: HostSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:

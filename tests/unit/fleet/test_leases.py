@@ -172,9 +172,9 @@ def test_a_run_whose_lease_was_released_by_hand_stops(
     make_sandbox: Callable[..., Sandbox], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     box = make_sandbox(written("new\n"))
-    monkeypatch.setattr(lease, "SURE", 0.0)  # asks the host before every change
     with engine([spec()], lease="apply") as run:
         run.prepare()
+        monkeypatch.setattr(lease, "SURE", 0.0)  # asks the host before every change
         (mine,) = lock_verb.holders([spec()])
         assert mine.value is not None
         lock_verb.release([spec()], {"llm": mine.value})

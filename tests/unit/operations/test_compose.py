@@ -224,6 +224,14 @@ def test_up_leaves_a_good_project_alone_and_removes_what_nothing_declares() -> N
         ]
 
 
+def test_a_record_that_a_cut_run_did_not_write_is_written_by_the_next() -> None:
+    of = project()
+    with fake_host({fact(ComposeProject, **of.fact_arguments()): state(of, recorded={})}):
+        changes, commands = run_steps(compose.up, of)
+    assert [change.why for change in changes] == ["/opt/p/.difyfleet-hashes: not of the containers that run"]
+    assert commands == [compose.record_command(of)]
+
+
 def test_up_without_docker_cannot_know() -> None:
     of = project()
     with fake_host({fact(ComposeProject, **of.fact_arguments()): ComposeState()}):

@@ -20,6 +20,8 @@ class Channel:
 
     def sendall(self, data: bytes) -> None:
         assert self.process.stdin
+        if self.process.stdin.closed:
+            raise OSError("Socket is closed")
         self.process.stdin.write(data)
         self.process.stdin.flush()
 
@@ -38,6 +40,9 @@ class Channel:
 
     def wait(self, seconds: float) -> None:
         self.process.wait(seconds)
+
+    def get_transport(self) -> Channel:
+        return self
 
     def close(self) -> None:
         assert self.process.stdin

@@ -167,6 +167,65 @@ def test_a_machine_that_slept_asks_the_host_first(door: Door, monkeypatch: pytes
 
 
 @pytest.mark.usefixtures("folder")
+def test_a_host_that_is_silent_for_long_loses_its_connection(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a command that waits for it would wait until its own time-out, half an hour."""
+    held = lease.take(door, "apply", 0)
+    process = door.channels[-1].process
+    process.send_signal(signal.SIGSTOP)
+    monkeypatch.setattr(lease, "ANSWER", 0.02)
+    held._beat()
+    assert held.ended is None
+    monkeypatch.setattr(lease, "GIVE_UP", 0.01)
+    monkeypatch.setattr(door.channels[-1], "close", process.kill)
+    held._beat()
+    assert held.ended == "nothing was heard from the host for 0 s"
+    assert process.wait(5) == -signal.SIGKILL
+
+
+def work(folder: Path, command: str) -> subprocess.Popen[bytes]:
+    """A changing command as the door sends it."""
+    return subprocess.Popen(["bash", "-c", f"{lease.at_work()} {command}"])
+
+
+def test_a_command_that_an_earlier_run_left_behind_is_waited_for(folder: Path, door: Door) -> None:
+    lease.take(door, "apply", 0)
+    left = work(folder, f"touch {folder}/begun; sleep 0.3; touch {folder}/done")
+    until((folder / "begun").exists)
+    door.channels[-1].shutdown_write()  # its run dies
+    lease.take(door, "apply", time.monotonic() + 5).release()
+    assert (folder / "done").exists()
+    assert left.wait(5) == 0
+
+
+def test_a_command_left_behind_that_does_not_end_is_named(
+    folder: Path, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease.take(door, "apply", 0)
+    left = work(folder, f"touch {folder}/begun; exec sleep 60")
+    until((folder / "begun").exists)
+    door.channels[-1].shutdown_write()
+    door.channels[-1].process.wait(5)
+    monkeypatch.setattr(lease, "PATIENCE", 0.01)
+    try:
+        with pytest.raises(
+            Locked, match=f"by a command that an earlier run left behind .sleep, pid {left.pid}."
+        ):
+            lease.take(door, "apply", 0)
+    finally:
+        left.kill()
+        left.wait()
+
+
+def test_a_command_that_comes_late_is_not_run(folder: Path, door: Door) -> None:
+    """Packets that were under way while the network was cut may arrive when the lease is another run's."""
+    lease.take(door, "apply", 0).release()
+    assert work(folder, f"touch {folder}/late").wait(5) == 75
+    assert not (folder / "late").exists()
+
+
+@pytest.mark.usefixtures("folder")
 def test_an_answer_that_came_late_does_not_count_for_the_next_line(
     door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:

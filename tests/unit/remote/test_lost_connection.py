@@ -1,0 +1,84 @@
+"""remote.door: what a run is told when its connection is gone, and what goes in front of a change."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from paramiko import SSHException
+from pyinfra.api import StringCommand
+from pyinfra.connectors.util import CommandOutput, OutputLine
+
+from difyfleet.errors import ConnectionLost
+from difyfleet.remote import journal
+from difyfleet.remote.door import DoorConnector, reading
+from difyfleet.remote.lease import at_work
+
+
+class Door(DoorConnector):
+    """The door with a way in that is told what happens there."""
+
+    def __init__(self, happens: Any, *, active: bool) -> None:
+        self.host = SimpleNamespace(name="llm", executing_op_hash=None, current_op_hash=None)  # type: ignore[assignment]
+        transport = SimpleNamespace(is_active=lambda: active)
+        self.client = SimpleNamespace(get_transport=lambda: transport)  # type: ignore[assignment]
+        self.happens = happens
+        self.lines: list[str] = []
+
+    def _exec_in_channel(self, line: str, stdin: str, timeout: int) -> tuple[int, CommandOutput]:
+        self.lines.append(line)
+        if isinstance(self.happens, Exception):
+            raise self.happens
+        return self.happens, CommandOutput([OutputLine("stdout", "x")])
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIFYFLEET_STATE_DIR", str(tmp_path))
+    journal.use(None)
+
+
+@pytest.mark.parametrize(
+    "happens", [-1, SSHException("SSH session not active"), EOFError(), OSError("Socket is closed")]
+)
+def test_a_lost_connection_says_so_and_what_to_type(happens: Any) -> None:
+    with pytest.raises(ConnectionLost) as caught:
+        Door(happens, active=False).run_shell_command(StringCommand("true"))
+    text = str(caught.value)
+    assert text.startswith("llm: the SSH connection was lost")
+    assert "may still run to its end" in text
+    assert "next: run the same command again" in text
+
+
+def test_the_reason_is_told_where_it_is_known() -> None:
+    door = Door(-1, active=False)
+    door.lease = SimpleNamespace(require=lambda: None, ended="nothing was heard from the host for 60 s")  # type: ignore[assignment]
+    with pytest.raises(ConnectionLost, match=r"lost \(nothing was heard from the host for 60 s\)"):
+        door.run_shell_command(StringCommand("true"))
+
+
+def test_a_command_that_a_signal_ended_is_a_failed_command() -> None:
+    ok, output = Door(-1, active=True).run_shell_command(StringCommand("kill -9 $$"))
+    assert not ok
+    assert output.stdout_lines == ["x"]
+
+
+def test_other_errors_of_a_living_connection_stay_as_they_are() -> None:
+    with pytest.raises(SSHException, match="no more sessions"):
+        Door(SSHException("no more sessions"), active=True).run_shell_command(StringCommand("true"))
+
+
+def test_a_change_under_a_lease_holds_it_on_the_host_and_the_journal_shows_the_change_alone() -> None:
+    door = Door(0, active=True)
+    door.run_shell_command(StringCommand("touch /a"))
+    door.lease = SimpleNamespace(require=lambda: None, ended=None)  # type: ignore[assignment]
+    with reading():
+        door.run_shell_command(StringCommand("cat /a"))
+    door.run_shell_command(StringCommand("touch /a"))
+    assert [at_work().split(";")[0] in line for line in door.lines] == [False, False, True]
+    assert [entry["what"] for entry in journal.current().entries()] == [
+        "sh -c 'touch /a'",
+        "sh -c 'cat /a'",
+        "sh -c 'touch /a'",
+    ]
