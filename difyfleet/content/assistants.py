@@ -21,7 +21,7 @@ from difyfleet.spec.models import HostSpec
 MODE = "chat"
 _LONG = 60  # characters of a value that stand in a line; more becomes a diff
 _WORDS = {
-    "params": "parameters",
+    "params": "parameter",
     "datasets": "knowledge bases",
     "citations": "citation switch",
     "retrieval": "retrieval",
@@ -118,7 +118,7 @@ def drift(app: App, key: str, spec: HostSpec, wanted: Settings, names: Mapping[s
         # how knowledge bases are chosen is no matter where there are none
         idle = not wanted.datasets and not app.config.datasets
         found = [each for each in app.config.compare(wanted) if not (idle and each.key == "retrieval_model")]
-        config = tuple(_difference(label, each, names) for each in found)
+        config = tuple(change for each in found for change in _difference(label, each, names))
     site = _switch(label, "web page", app.enable_site, assistant.site)
     api = _switch(label, "service API", app.enable_api, assistant.api_key)
     return AppDrift(tuple(about), config, site, api)
@@ -128,19 +128,19 @@ def _switch(label: str, what: str, was: bool, want: bool | None) -> tuple[Change
     return () if want is None or was == want else (Change(f"{label}: {what} {_on(was)}, wanted {_on(want)}"),)
 
 
-def _difference(label: str, difference: Difference, names: Mapping[str, str]) -> Change:
+def _difference(label: str, difference: Difference, names: Mapping[str, str]) -> tuple[Change, ...]:
     was, want = difference.is_now, difference.wanted
     if difference.key == "datasets":
         was, want = ([names.get(each, f"unknown ({each})") for each in value] for value in (was, want))
     if difference.key == "citations":
         was, want = _on(was), _on(want)
+    what = _WORDS.get(difference.key, difference.key.replace("_", " "))
     if isinstance(was, Retrieval) and isinstance(want, Retrieval):
-        fields = [name for name in vars(want) if getattr(was, name) != getattr(want, name)]
-        was, want = ({name: getattr(value, name) for name in fields} for value in (was, want))
+        was, want = vars(was), vars(want)
     if isinstance(was, Mapping) and isinstance(want, Mapping):
         keys = [name for name in {**was, **want} if was.get(name) != want.get(name)]
-        was, want = ({name: value.get(name) for name in keys} for value in (was, want))
-    return _change(label, _WORDS.get(difference.key, difference.key.replace("_", " ")), was, want)
+        return tuple(_change(label, f"{what} {key}", was.get(key), want.get(key)) for key in keys)
+    return (_change(label, what, was, want),)
 
 
 def _change(label: str, what: str, was: Any, want: Any) -> Change:

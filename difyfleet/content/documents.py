@@ -21,7 +21,15 @@ _REPLACED = "replaced in Dify by another upload"
 _SEGMENTED = "segmented anew in Dify"
 _NOT_OURS = (_UNKNOWN, _DIFFERS, _REPLACED, _SEGMENTED)
 
-ADD, REPLACE, WAIT, ENABLE, REMOVE, KEEP = "add", "replace", "wait", "enable", "remove", "keep"
+ADD, REPLACE, WAIT, ENABLE, RENAME, REMOVE, KEEP = (
+    "add",
+    "replace",
+    "wait",
+    "enable",
+    "rename",
+    "remove",
+    "keep",
+)
 
 
 @dataclass(frozen=True)
@@ -29,7 +37,7 @@ class DocumentStep:
     """One document and what is to be done with it.
 
     Args:
-        action: add, replace, wait (for the worker), enable, remove or keep.
+        action: add, replace, wait (for the worker), enable, rename, remove or keep.
         why: for people; empty for keep.
         document: as it is in Dify; None for add.
         local: the file; None for remove.
@@ -69,12 +77,8 @@ class There:
 
 def unknown_uploads(known: KnownKnowledge | None, documents: Sequence[Document]) -> tuple[str, ...]:
     """Upload ids of documents that nothing is remembered about; their hashes decide whether they are adopted as they are."""
-    entries = known.documents if known else {}
-    return tuple(
-        document.file_id
-        for document in documents
-        if document.file_id and (document.name not in entries or entries[document.name].id != document.id)
-    )
+    known_ids = {entry.id for entry in known.documents.values()} if known else set()
+    return tuple(each.file_id for each in documents if each.file_id and each.id not in known_ids)
 
 
 def plan_documents(knowledge: Knowledge, known: KnownKnowledge | None, there: There) -> DocumentPlan:
@@ -91,7 +95,7 @@ def plan_documents(knowledge: Knowledge, known: KnownKnowledge | None, there: Th
     rule = fingerprint(rule_of(knowledge))
     for local in documents_of(knowledge).documents:
         entry = entries.get(local.name)
-        document = _one(local.name, by_name.get(local.name, []), entry)
+        document = _one(local.name, by_name.get(local.name, []), entry, there.documents)
         steps.append(
             _step(
                 local,
@@ -102,11 +106,14 @@ def plan_documents(knowledge: Knowledge, known: KnownKnowledge | None, there: Th
             )
         )
     declared = {step.name for step in steps}
+    taken = {step.document.id for step in steps if step.document}
     foreign = []
     for name, same in sorted(by_name.items()):
         if name in declared:
             continue
         for each in same:
+            if each.id in taken:  # one of ours under another name
+                continue
             ours = name in entries and entries[name].id == each.id
             if ours or knowledge.remove_undeclared_documents:
                 steps.append(
@@ -123,8 +130,10 @@ def plan_documents(knowledge: Knowledge, known: KnownKnowledge | None, there: Th
     return DocumentPlan(tuple(steps), tuple(foreign))
 
 
-def _one(name: str, documents: Sequence[Document], entry: KnownDocument | None) -> Document | None:
-    ours = [each for each in documents if entry and each.id == entry.id]
+def _one(
+    name: str, documents: Sequence[Document], entry: KnownDocument | None, all_of_them: Sequence[Document]
+) -> Document | None:
+    ours = [each for each in all_of_them if entry and each.id == entry.id]  # also where it was renamed
     if ours:
         return ours[0]
     if len(documents) > 1:
@@ -162,6 +171,8 @@ def _step(
         return step(REPLACE, "indexed without any text in it")
     if not document.enabled:
         return step(ENABLE, "switched off in Dify")
+    if document.name != local.name:
+        return step(RENAME, f"named {document.name} in Dify")
     return step(KEEP)
 
 

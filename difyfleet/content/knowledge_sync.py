@@ -101,6 +101,8 @@ class Sync:
         self._fit([step for step in plan.steps if step.action in (ADD, REPLACE)])
         self._adopt(plan)
         for step in plan.steps:
+            if step.document and step.action != REMOVE and step.document.name != step.name:
+                self.dify.documents.rename(self.dataset_id, step.document.id, step.name)
             if step.action == REMOVE and step.document:
                 self._remove(step.document)
             elif step.action == ENABLE and step.document:

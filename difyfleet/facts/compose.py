@@ -25,7 +25,8 @@ _INSPECT = (
     '"labels":{{json .Config.Labels}},"status":{{json .State.Status}},"exit_code":{{json .State.ExitCode}},"pid":{{json .State.Pid}},'
     '"started":{{json .State.StartedAt}},'
     '"restarts":{{json .RestartCount}},"restart_policy":{{json .HostConfig.RestartPolicy.Name}},'
-    '"networks":{{json .NetworkSettings.Networks}},"ports":{{json .NetworkSettings.Ports}}}'
+    '"networks":{{json .NetworkSettings.Networks}},"ports":{{json .NetworkSettings.Ports}},'
+    '"limits":{"memory":{{json .HostConfig.Memory}},"pids":{{json .HostConfig.PidsLimit}},"nano_cpus":{{json .HostConfig.NanoCpus}}}}'
 )
 
 
@@ -45,7 +46,13 @@ class Container:
     restarts: int
     restart_policy: str
     networks: frozenset[str] = frozenset()
+    aliases: Mapping[str, frozenset[str]] = field(
+        default_factory=dict
+    )  # network -> names it answers to there
     published: tuple[str, ...] = ()  # "host-ip:port->container-port/protocol"
+    limits: Mapping[str, int] = field(
+        default_factory=dict
+    )  # memory (bytes), pids, nano_cpus; unlimited left out
     started: str = ""  # RFC 3339 time of the last start; docker's zero time while it never started
 
     @property
@@ -256,7 +263,13 @@ def parse_container(line: str, status: Mapping[str, str]) -> Container:
         restarts=raw["restarts"],
         restart_policy=raw["restart_policy"],
         networks=frozenset(raw["networks"] or ()),
+        aliases={
+            name: frozenset(each.get("Aliases") or ()) for name, each in (raw["networks"] or {}).items()
+        },
         published=tuple(sorted(published)),
+        limits={
+            name: value for name, value in raw.get("limits", {}).items() if value is not None and value > 0
+        },
         started=raw["started"],
     )
 

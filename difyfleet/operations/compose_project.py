@@ -153,18 +153,10 @@ def differences(project: Project, state: ComposeState) -> Iterator[Difference]:
                 service,
                 f"image {container.image} {short(container.image_id)}, wanted {definition['image']} {short(wanted_image)}",
             )
+        if container.name != name:
+            yield Difference(service, f"named {container.name}, wanted {name}", recreate=True)
         yield from _state_differences(service, definition, container)
-        wanted_networks = project.networks(service)
-        if (
-            container.status == "running"
-            and wanted_networks is not None
-            and container.networks != wanted_networks
-        ):
-            missing, surplus = wanted_networks - container.networks, container.networks - wanted_networks
-            words = [f"not on network {each}" for each in sorted(missing)] + [
-                f"on network {each}, not wanted" for each in sorted(surplus)
-            ]
-            yield Difference(service, ", ".join(words), recreate=True)
+        yield from _reach_differences(service, definition, container, project.networks(service))
         for path, content in project.mounted.get(service, {}).items():
             seen = state.seen.get(f"{service}:{path}")
             if (
@@ -210,6 +202,47 @@ def _state_differences(
         yield Difference(
             service, f"restart policy {container.restart_policy}, wanted {policy}", recreate=True
         )
+
+    for limit, found in container.limits.items():
+        declared = _declared_limit(definition, limit)
+        if found != declared:
+            yield Difference(service, f"{limit} limit {found}, wanted {declared or 'none'}", recreate=True)
+
+
+def _declared_limit(definition: Mapping[str, Any], limit: str) -> int:
+    """A limit of a definition in Docker's unit; 0 = none. Our files write memory in MiB (`512m`) and never limit CPUs."""
+    if limit == "memory":
+        return int(str(definition.get("mem_limit", "0m")).removesuffix("m")) * 1024**2
+    return int(definition.get("pids_limit", 0)) if limit == "pids" else 0
+
+
+def _reach_differences(
+    service: str, definition: Mapping[str, Any], container: Container, wanted: frozenset[str] | None
+) -> Iterator[Difference]:
+    """From where a running container can be reached: its networks, its name on them, its published ports."""
+    if container.status != "running" or wanted is None:
+        return
+    words = [f"not on network {each}" for each in sorted(wanted - container.networks)]
+    words += [f"on network {each}, not wanted" for each in sorted(container.networks - wanted)]
+    words += [
+        f"on network {network} without its name {service}"
+        for network, names in container.aliases.items()
+        if network in wanted and service not in names
+    ]
+    if words:
+        yield Difference(service, ", ".join(words), recreate=True)
+    declared = tuple(sorted(map(_port, definition.get("ports") or ())))
+    if container.published != declared:
+        was, want = (", ".join(ports) or "nothing" for ports in (container.published, declared))
+        yield Difference(service, f"publishes {was}, wanted {want}", recreate=True)
+
+
+def _port(entry: Any) -> str:
+    """A port of a definition as docker shows it: `0.0.0.0:80->80/tcp`."""
+    if isinstance(entry, Mapping):
+        return f"{entry['host_ip']}:{entry['published']}->{entry['target']}/tcp"
+    published, _, target = str(entry).rpartition(":")
+    return f"{published.replace('[', '').replace(']', '')}->{target}/tcp"
 
 
 def short(image_id: str) -> str:

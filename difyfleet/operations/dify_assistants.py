@@ -177,9 +177,15 @@ def api_key(spec: HostSpec, key: str) -> Generator[Any, None, None]:
         yield call(make_key, spec, key, app.id)
         known = remembered.load(host).assistants[key]
         ours = next(each for each in dify.keys.all(app.id) if each.id == known.key_id)
-    if file is None or file.value != ours.token or (file.mode, file.owner) != ("0600", "root:root"):
-        yield Change(f"{path}: {'absent' if file is None else 'other than in Dify, or not closed'}")
-        yield put_command(path, ours.token.reveal().encode(), mode="0600", owner="root", group="root")
+    if file is None:
+        yield Change(f"{path}: absent")
+    elif file.value != ours.token:
+        yield Change(f"{path}: another key than the app's in Dify")
+    elif (file.mode, file.owner) != ("0600", "root:root"):
+        yield Change(f"{path}: mode {file.mode} {file.owner}, wanted 0600 root:root")
+    else:
+        return
+    yield put_command(path, ours.token.reveal().encode(), mode="0600", owner="root", group="root")
 
 
 def _unmade(on: Any, name: str) -> None:

@@ -172,8 +172,9 @@ def _changed_files(recorded: Mapping[str, Any], seen: StaticEngine) -> Iterator[
     if doubtful:
         hashes = host.get_fact(FileHashes, paths=tuple(doubtful))
         for path in doubtful:
-            if hashes.get(path) != recorded[path].get("sha256"):
-                yield f"{path}: another program than the one installed"
+            found, wanted = str(hashes.get(path)), str(recorded[path].get("sha256"))
+            if found != wanted:
+                yield f"{path}: another program than the one installed (SHA-256 {found[:12]}, wanted {wanted[:12]})"
 
 
 def restart_reasons(docker: Docker) -> list[str]:

@@ -56,6 +56,14 @@ def attribute_changes(path: str, state: FileState, *, mode: str, owner: str, gro
     return found
 
 
+def file_changes(path: str, state: FileState | None, wanted: str) -> list[Change]:
+    """What differs of a text file that belongs to root and everybody may read (0644); empty = nothing."""
+    if state is None or state.text != wanted:
+        why = f"{path}: {'absent' if state is None else 'content differs'}"
+        return [Change(why, unified(state.text if state else None, wanted, path))]
+    return [Change(why) for why in attribute_changes(path, state, mode="0644", owner="root", group="root")]
+
+
 @operation
 def put(
     path: str,

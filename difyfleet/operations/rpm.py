@@ -10,13 +10,12 @@ from typing import Any
 
 from pyinfra import host
 
-from difyfleet.diffs import unified
 from difyfleet.errors import HostError
 from difyfleet.facts.engine import MANIFEST, InstalledPackages, RpmEngine, RpmEngineState
 from difyfleet.facts.files import PathState
 from difyfleet.facts.fitness import CONFLICTING
 from difyfleet.operations.base import Change, call, declaring, operation
-from difyfleet.operations.files import attribute_changes, put_command
+from difyfleet.operations.files import file_changes, put_command
 from difyfleet.operations.onhost import execute
 from difyfleet.operations.render import render
 from difyfleet.operations.restart import mark
@@ -78,15 +77,9 @@ def repository(docker: Docker) -> Generator[Any, None, None]:
     if docker.rpm.gpgkey and not _trusted(fingerprint):
         yield Change(f"rpm: signing key {fingerprint[-16:] or docker.rpm.gpgkey} not trusted yet")
         yield call(import_key, docker.rpm.gpgkey, fingerprint)
-    if (
-        state is None
-        or state.text != text
-        or attribute_changes(REPO, state, mode="0644", owner="root", group="root")
-    ):
-        yield Change(
-            f"{REPO}: {'absent' if state is None else 'differs'}",
-            unified(state.text if state else None, text, REPO),
-        )
+    differing = file_changes(REPO, state, text)
+    yield from differing
+    if differing:
         yield put_command(REPO, text.encode(), mode="0644", owner="root", group="root")
 
 

@@ -17,7 +17,7 @@ from difyfleet.facts.files import PathState
 from difyfleet.operations import daemon_json, engine, rpm
 from difyfleet.operations.base import Change, call, declaring, operation, shell
 from difyfleet.operations.daemon_json_guards import mask_words, refuse_logging
-from difyfleet.operations.files import attribute_changes, put_command
+from difyfleet.operations.files import attribute_changes, file_changes, put_command
 from difyfleet.operations.mirrors import entry
 from difyfleet.operations.onhost import execute
 from difyfleet.operations.render import render
@@ -80,24 +80,20 @@ def forwarding() -> Generator[Any, None, None]:
     reads that file only. So the line there is turned, too.
     """
     wanted = render("docker/sysctl.conf.j2")
-    state, seen = host.get_fact(PathState, path=SYSCTL), host.get_fact(IpForward)
-    if (
-        state is None
-        or state.text != wanted
-        or attribute_changes(SYSCTL, state, mode="0644", owner="root", group="root")
-    ):
-        yield Change(
-            f"{SYSCTL}: {'absent' if state is None else 'differs'}",
-            unified(state.text if state else None, wanted, SYSCTL),
-        )
-        yield put_command(SYSCTL, wanted.encode(), mode="0644", owner="root", group="root")
+    seen = host.get_fact(IpForward)
+    commands = []
+    differing = file_changes(SYSCTL, host.get_fact(PathState, path=SYSCTL), wanted)
+    if differing:
+        yield from differing
+        commands.append(put_command(SYSCTL, wanted.encode(), mode="0644", owner="root", group="root"))
     if ("/etc/sysctl.conf", "0") in seen.lines:
         yield Change("/etc/sysctl.conf: net.ipv4.ip_forward = 0, wanted 1")
         pattern = r"s|^([[:space:]]*net[./]ipv4[./]ip_forward[[:space:]]*=[[:space:]]*)0[[:space:]]*$|\11|"
-        yield shell(f"sed -E -i --follow-symlinks '{pattern}' /etc/sysctl.conf")
+        commands.append(shell(f"sed -E -i --follow-symlinks '{pattern}' /etc/sysctl.conf"))
     if seen.value != "1":
         yield Change(f"net.ipv4.ip_forward: {seen.value or 'unknown'} in the kernel, wanted 1")
-        yield shell("echo 1 > /proc/sys/net/ipv4/ip_forward")
+        commands.append(shell("echo 1 > /proc/sys/net/ipv4/ip_forward"))
+    yield from commands  # after all notes: a plan stops at the first command
 
 
 def restart_reasons(docker: Docker, decision: daemon_json.Decision, seen: DockerService) -> list[str]:
@@ -154,8 +150,9 @@ def reload_reasons(decision: daemon_json.Decision, seen: DockerService) -> list[
         found.append(
             f"mirrors in force: {', '.join(seen.info.mirrors) or 'none'}; wanted: {', '.join(mirrors) or 'none'}"
         )
-    if seen.info.live_restore != bool(decision.new.get("live-restore", False)):
-        found.append(f"live-restore in force: {json.dumps(seen.info.live_restore)}")
+    live = bool(decision.new.get("live-restore", False))
+    if seen.info.live_restore != live:
+        found.append(f"live-restore in force: {json.dumps(seen.info.live_restore)}; wanted: {json.dumps(live)}")
     others = [
         key
         for key in decision.changed
@@ -174,32 +171,29 @@ def running(docker: Docker, images: tuple[str, ...]) -> Generator[Any, None, Non
         HostError: it does not come up (its own words), or the settings in force are not the file's.
     """
     seen = host.get_fact(DockerFact)
+    commands: list[Any] = []
     if seen.enabled != "enabled":
         yield Change(f"docker.service: {seen.enabled or 'absent'} at boot, wanted enabled")
-        yield shell("systemctl enable docker.service")
+        commands.append(shell("systemctl enable docker.service"))
     if seen.socket_enabled or seen.socket_active:
         yield Change("docker.socket: enabled, wanted off (docker.service has its own socket)")
-        yield shell("systemctl disable --now docker.socket")
-    if not seen.running:
+        commands.append(shell("systemctl disable --now docker.socket"))
+    decision = daemon_json.decide(docker, images) if seen.running else None
+    restart = restart_reasons(docker, decision, seen) if decision else []
+    reload = reload_reasons(decision, seen) if decision else []
+    if decision is None:
         state = f"{seen.active}, {seen.result}" if seen.result not in ("", "success") else seen.active
         yield Change(f"docker.service: {'absent' if seen.load == 'not-found' else state}, wanted running")
-        yield call(start, "start")
-        yield call(settled, docker, images)
-        return
-    decision = daemon_json.decide(docker, images)
-    restart = restart_reasons(docker, decision, seen)
-    reload = reload_reasons(decision, seen)
-    for why in restart:
-        yield Change(f"docker.service: restart ({why})")
-    if restart:
+        commands.append(call(start, "start"))
+    elif restart:
+        yield from (Change(f"docker.service: restart ({why})") for why in restart)
         wish = bool(decision.new.get("live-restore", False))
-        yield call(start, "restart", bool(seen.info and wish and not seen.info.live_restore))
-        yield call(settled, docker, images)
-        return
-    for why in reload:
-        yield Change(f"docker.service: reload ({why})")
-    if reload:
-        yield call(reload_daemon)
+        commands.append(call(start, "restart", bool(seen.info and wish and not seen.info.live_restore)))
+    elif reload:
+        yield from (Change(f"docker.service: reload ({why})") for why in reload)
+        commands.append(call(reload_daemon))
+    yield from commands  # after all notes: a plan stops at the first command
+    if decision is None or restart or reload:
         yield call(settled, docker, images)
 
 

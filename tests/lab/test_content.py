@@ -162,7 +162,7 @@ EDITS: dict[str, tuple[Callable[[Inside], Any], str]] = {
     "model": (lambda inside: inside.edit_app(model="llama3.2"), "model llama3.2, wanted qwen2.5:7b"),
     "temperature": (
         lambda inside: inside.edit_app(params={"temperature": 0.9, "num_predict": 60, "num_ctx": 4096}),
-        'parameters {"temperature": 0.9}, wanted {"temperature": 0.0}',
+        "parameter temperature 0.9, wanted 0.0",
     ),
     "citations": (lambda inside: inside.edit_app(citations=False), "citation switch off, wanted on"),
     "knowledge base detached": (

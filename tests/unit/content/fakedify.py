@@ -267,6 +267,11 @@ class Documents(Part):
         with self.s.write(f"delete {self.s.docs[dataset][identity].name}"):
             del self.s.docs[dataset][identity]
 
+    def rename(self, dataset: str, identity: str, name: str) -> None:
+        with self.s.write(f"rename {name}"):
+            found = self.s.docs[dataset][identity]
+            self.s.docs[dataset][identity] = replace(found, name=name)
+
     def enable(self, dataset: str, identity: str, on: bool = True) -> None:
         with self.s.write(f"enable {self.s.docs[dataset][identity].name}"):
             self.s.docs[dataset][identity] = replace(self.s.docs[dataset][identity], enabled=on)

@@ -168,7 +168,7 @@ CONFIG = {
     "model": ({"model": "llama3.2"}, "assistant 助手: model llama3.2, wanted qwen2.5:7b"),
     "temperature": (
         {"params": {"temperature": 0.9, "num_ctx": 4096}},
-        'assistant 助手: parameters {"temperature": 0.9}, wanted {"temperature": 0.0}',
+        "assistant 助手: parameter temperature 0.9, wanted 0.0",
     ),
     "citations": ({"citations": False}, "assistant 助手: citation switch off, wanted on"),
     "detached": ({"datasets": []}, 'assistant 助手: knowledge bases [], wanted ["手册"]'),
@@ -236,6 +236,11 @@ EDITS: dict[str, tuple[Callable[[FakeDify], None], str, list[str]]] = {
         _change_document(enabled=False),
         "knowledge base 手册: document bell.txt: switched off in Dify",
         ["enable bell.txt"],
+    ),
+    "document renamed": (
+        _change_document(name="glocke.txt"),
+        "knowledge base 手册: document bell.txt: named glocke.txt in Dify",
+        ["rename bell.txt"],
     ),
     "document archived": (
         _change_document(archived=True),

@@ -41,6 +41,7 @@ def test_a_real_host() -> None:
     assert nginx.published == ("0.0.0.0:80->80/tcp",)
     assert db.published == ()
     assert db.networks == {"dify_default"}
+    assert db.aliases == {"dify_default": {"dify-db-1", "db"}}
     assert db.restart_policy == "always"
     assert db.config_hash == state.hashes["db"]
     assert nginx.settled

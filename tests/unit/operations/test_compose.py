@@ -28,6 +28,9 @@ services:
     container_name: the-api
     environment: {LIMIT: "${LIMIT?}"}
     networks: [default, stack]
+    ports: ["127.0.0.1:8000:80"]
+    mem_limit: 512m
+    pids_limit: 100
     labels: {io.difyfleet.stamp: "stamp:api"}
 networks:
   stack: {name: difyfleet, external: true}
@@ -66,6 +69,7 @@ def container(of: Project, service: str, **changes: Any) -> Container:
         restarts=0,
         restart_policy="always",
         networks=of.networks(service) or frozenset(),
+        published=("127.0.0.1:8000->80/tcp",) if service == "api" else (),
     )
     return dataclasses.replace(made, **changes)
 
@@ -113,6 +117,25 @@ def test_as_declared() -> None:
         (
             {"networks": frozenset({"p_default", "difyfleet", "x"})},
             ["api: on network x, not wanted (recreate)"],
+        ),
+        (
+            {"aliases": {"difyfleet": frozenset({"the-api", "api"}), "p_default": frozenset({"the-api"})}},
+            ["api: on network p_default without its name api (recreate)"],
+        ),
+        ({"name": "x"}, ["api: named x, wanted the-api (recreate)"]),
+        (
+            {"published": ("0.0.0.0:9000->80/tcp",)},
+            ["api: publishes 0.0.0.0:9000->80/tcp, wanted 127.0.0.1:8000->80/tcp (recreate)"],
+        ),
+        ({"published": ()}, ["api: publishes nothing, wanted 127.0.0.1:8000->80/tcp (recreate)"]),
+        ({"limits": {"memory": 512 * 1024**2, "pids": 100}}, []),
+        (
+            {"limits": {"memory": 1024, "pids": 7, "nano_cpus": 500_000_000}},
+            [
+                "api: memory limit 1024, wanted 536870912 (recreate)",
+                "api: pids limit 7, wanted 100 (recreate)",
+                "api: nano_cpus limit 500000000, wanted none (recreate)",
+            ],
         ),
         ({"labels": {compose.STAMP: "old"}}, ["api: made from another configuration"]),
         ({"labels": {"com.docker.compose.config-hash": "z"}}, ["api: was recreated from other files"]),

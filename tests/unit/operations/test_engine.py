@@ -89,6 +89,7 @@ def test_files_that_changed() -> None:
     files["/usr/bin/docker-proxy"] = replace(files["/usr/bin/docker-proxy"], ctime=1)
     files[DOCKERD] = replace(files[DOCKERD], ctime=1)
     same = dict(good.manifest or {})["files"][DOCKERD]["sha256"]
+    was = dict(good.manifest or {})["files"]["/usr/bin/docker-proxy"]["sha256"]
     found = whys(
         docker(),
         replace(good, files=files, group=False),
@@ -98,7 +99,7 @@ def test_files_that_changed() -> None:
         "group docker: absent",
         "/usr/bin/ctr: absent",
         "/usr/bin/runc: mode 0777 root:root, wanted 0755 root:root",
-        "/usr/bin/docker-proxy: another program than the one installed",
+        f"/usr/bin/docker-proxy: another program than the one installed (SHA-256 ffffffffffff, wanted {was[:12]})",
     ]
 
 

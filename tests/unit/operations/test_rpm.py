@@ -106,7 +106,7 @@ def test_the_repository_and_its_key() -> None:
     )
     assert repository(SECTION, text, frozenset(["621e9f35"])) == ([], [])
     assert repository(SECTION, text.replace("enabled=0", "enabled=1"), frozenset(["621e9f35"]))[0] == [
-        f"{rpm.REPO}: differs"
+        f"{rpm.REPO}: content differs"
     ]
 
 

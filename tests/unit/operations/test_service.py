@@ -104,7 +104,7 @@ def test_what_was_loaded_by_hand_is_seen_in_the_daemon() -> None:
     whys, commands = running(service=seen(info=evil))
     assert whys == [
         f"docker.service: reload (mirrors in force: https://evil.example; wanted: {MIRROR})",
-        "docker.service: reload (live-restore in force: false)",
+        "docker.service: reload (live-restore in force: false; wanted: true)",
     ]
     assert commands == ["reload_daemon", "settled"]
     other = replace(good, log_driver="local", root="/data")
