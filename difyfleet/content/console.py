@@ -27,6 +27,7 @@ from difyfleet.spec.secret_values import value_of
 PROJECT = "dify"  # compose project
 ADMIN_PASSWORD = "dify_admin_password"  # noqa: S105 - a name
 START = 120.0  # seconds that a server which was just started may take to answer
+_NOT_UP = (refused.NoAnswer, refused.GatewayError, refused.ServerCrashed, refused.NoSuchRoute)
 _CLIENT, _FAILED, _REFUSED = "difyfleet.dify", "difyfleet.dify_login_error", "difyfleet.dify_login_refused"
 _IN_VAIN = "difyfleet.dify_waited_in_vain"
 
@@ -58,7 +59,7 @@ def set_up(on: Any, spec: HostSpec, *, wait: float = 0.0) -> bool | None:
     try:
         dify = client(on, spec)
         return (dify.setup.wait(wait) if wait else dify.setup.status()).finished
-    except (refused.NoAnswer, refused.GatewayError, refused.ServerCrashed, refused.NoSuchRoute):
+    except _NOT_UP:
         on.connector_data[_IN_VAIN] = wait > 0.0 or on.connector_data.get(_IN_VAIN, False)
         return None
 
@@ -90,7 +91,12 @@ def reader(on: Any, spec: HostSpec, *, executing: bool) -> Dify | None:
     """
     ready = set_up(on, spec, wait=START if executing else 0.0)
     if ready:
-        return signed_in(on, spec)
+        try:
+            return signed_in(on, spec)
+        except _NOT_UP:
+            if executing:
+                raise
+            return None  # half of it runs, after a cut apply say: the roles before this one mend it
     if not executing:
         return None
     if ready is None:

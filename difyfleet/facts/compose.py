@@ -197,11 +197,11 @@ def _image_lines(images: tuple[str, ...]) -> list[str]:
     if not images:
         return []
     quoted = " ".join(map(shlex.quote, images))
-    inspect = "docker image inspect --format '{{.Id}}'"
+    inspect = "docker image inspect --format '{{.Id}}'"  # for one that is missing it prints an empty line
     return [
         "echo @images",
         f'i=$({inspect} {quoted} 2>/dev/null) && {{ printf \'%s\\n\' "$i" | for n in {quoted}; do read -r d; echo "$n" "$d"; done; }}'
-        f' || for n in {quoted}; do echo "$n" "$({inspect} "$n" 2>/dev/null || echo -)"; done',
+        f' || for n in {quoted}; do echo "$n" "$({inspect} "$n" 2>/dev/null | grep . || echo -)"; done',
     ]
 
 

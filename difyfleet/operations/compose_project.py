@@ -229,8 +229,7 @@ def _reach_differences(
         for network, names in container.aliases.items()
         if network in wanted and service not in names
     ]
-    if words:
-        yield Difference(service, ", ".join(words), recreate=True)
+    yield from (Difference(service, each, recreate=True) for each in words)
     declared = tuple(sorted(map(_port, definition.get("ports") or ())))
     if container.published != declared:
         was, want = (", ".join(ports) or "nothing" for ports in (container.published, declared))

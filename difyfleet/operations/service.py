@@ -152,7 +152,9 @@ def reload_reasons(decision: daemon_json.Decision, seen: DockerService) -> list[
         )
     live = bool(decision.new.get("live-restore", False))
     if seen.info.live_restore != live:
-        found.append(f"live-restore in force: {json.dumps(seen.info.live_restore)}; wanted: {json.dumps(live)}")
+        found.append(
+            f"live-restore in force: {json.dumps(seen.info.live_restore)}; wanted: {json.dumps(live)}"
+        )
     others = [
         key
         for key in decision.changed

@@ -74,6 +74,7 @@ UNMANAGED = {
     "text of single segments": "Dify has no hash of them; edited segments are lost with the next change of their document",
     "title, language and texts of an assistant's web page": "not in the inventory",
     "input form, tools, moderation and speech of an assistant": "not in the inventory; they survive every apply",
+    "mode of an assistant's model (chat, completion)": "Dify sets it to the model's own whenever it stores the configuration",
     "further API keys of an assistant": "others may have been given them",
     "difyfleet's memory of ids (dify-state.json)": "everything is found again by name and hash; the plan stays empty",
 }

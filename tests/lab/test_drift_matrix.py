@@ -80,14 +80,18 @@ def make(rows: list[Row], hands: Hands) -> None:
 
 @pytest.fixture(scope="module")
 def drifting(stack_host: LabHost) -> Iterator[LabHost]:
-    """The host under an inventory that also manages what is left alone by default."""
-    knowledge = yaml.safe_load((ROOT / "inventory" / "lab.yml").read_text())["knowledge"]
+    """The host under an inventory that also manages what is left alone by default, and asks no questions after each apply."""
+    declared = yaml.safe_load((ROOT / "inventory" / "lab.yml").read_text())
+    knowledge, assistants = declared["knowledge"], declared["assistants"]
+    assistants["helper"]["golden"] = []
     knowledge["manuals"] |= {
         "documents": str(ROOT / "inventory" / "documents"),
         "permission": "only_me",
         "remove_undeclared_documents": True,
     }
-    stack_host.write_inventory(knowledge=knowledge, ollama={"remove_undeclared_models": True})
+    stack_host.write_inventory(
+        knowledge=knowledge, assistants=assistants, ollama={"remove_undeclared_models": True}
+    )
     yield stack_host
     stack_host.sh(LEFT_BEHIND)
     Hands(stack_host).dify.models.remove("llama3.2", "text-embedding")

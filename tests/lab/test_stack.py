@@ -1,4 +1,4 @@
-"""The main job on a real host: applied once, a second time nothing, alive after a reboot, every drift found and mended."""
+"""The main job on a real host: applied once, a second time nothing, alive after a reboot. Drift: test_drift_matrix.py."""
 
 from __future__ import annotations
 
@@ -53,76 +53,6 @@ def test_reboot_then_verify_is_green_without_an_apply(stack_host: LabHost) -> No
     assert verified.code == 0, verified.out
     assert verified.summary["checks_failed"] == 0
     assert verified.summary["checks_passed"] > 30
-
-
-OLLAMA = "$(docker ps -aq --filter label=com.docker.compose.service=ollama)"
-EDIT = """python3 - <<'E'
-import json
-p='/etc/docker/daemon.json'; d=json.load(open(p)); {edit}; json.dump(d, open(p,'w'))
-E"""
-
-# what a hand does to the host -> words the plan must say
-DRIFT = {
-    "daemon.json edited": (EDIT.format(edit="d['log-opts']['max-size']='1m'"), ["daemon.json"]),
-    "mirror added by hand": (
-        EDIT.format(edit="d['registry-mirrors'].append('https://evil.example')")
-        + "\nsystemctl reload docker",
-        ["mirror"],
-    ),
-    "ollama container removed": (f"docker rm -f {OLLAMA}", ["ollama"]),
-    "ollama started with another image": (
-        "f=/opt/difyfleet/ollama/compose.yml; docker tag redis:6-alpine other/ollama:1;"
-        " sed 's#image: .*#image: other/ollama:1#; s#^name:.*##' $f > /root/other.yml;"
-        " docker compose -p ollama --project-directory /opt/difyfleet/ollama -f /root/other.yml up -d --no-deps --pull never; rm /root/other.yml",
-        ["ollama", "image"],
-    ),
-    "model deleted": (f"docker exec {OLLAMA} ollama rm llama3.2", ["llama3.2"]),
-    "model blob truncated": (
-        "truncate -s -1000 $(ls -S /opt/ollama/models/blobs/sha256-* | head -1)",
-        ["blob"],
-    ),
-    "dify .env edited": (
-        "sed -i 's/^UPLOAD_FILE_SIZE_LIMIT=.*/UPLOAD_FILE_SIZE_LIMIT=50M/' /opt/dify/.env",
-        [".env"],
-    ),
-    "compose service stopped": (
-        "docker stop $(docker ps -q --filter label=com.docker.compose.project=dify --filter label=com.docker.compose.service=weaviate)",
-        ["weaviate"],
-    ),
-    "nginx conf edited": (
-        "sed -i 's/proxy_pass/#proxy_pass/' $(grep -rl proxy_pass /opt/dify/nginx | head -1)",
-        ["nginx"],
-    ),
-    "ollama container stopped": (f"docker stop {OLLAMA}", ["ollama: exited"]),
-    "docker disabled at boot": ("systemctl disable docker", ["boot"]),
-    "secret file opened": ("chmod 0644 $(ls /etc/difyfleet/secrets/* | head -1)", ["mode 0644"]),
-}
-
-
-# cases that do not hide one another are made one after the other, each found by a plan of its own, and mended together
-ROUNDS = [
-    [case for case in DRIFT if case not in ("ollama container removed", "ollama started with another image")],
-    ["ollama container removed"],
-    ["ollama started with another image"],
-]
-
-
-@pytest.mark.parametrize("cases", ROUNDS, ids=lambda cases: f"{len(cases)} from {cases[0]}")
-def test_drift_is_found_by_plan_and_mended_by_apply(stack_host: LabHost, cases: list[str]) -> None:
-    known: list[str] = []
-    for case in cases:
-        script, words = DRIFT[case]
-        stack_host.sh(script)
-        planned = stack_host.plan()
-        assert planned.code == 2, f"{case}: {planned.out}{planned.err}"
-        news = [line.lower() for line in planned.would_change if line not in known]
-        for word in words:
-            assert any(word.lower() in line for line in news), (case, word, planned.would_change)
-        known = planned.would_change
-    mended = stack_host.apply()
-    assert mended.code == 0, mended.out + mended.err
-    clean = stack_host.plan()
-    assert clean.code == 0, clean.would_change
 
 
 def test_only_the_declared_ports_answer_from_another_host(stack_host: LabHost) -> None:

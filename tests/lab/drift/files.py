@@ -46,7 +46,7 @@ OF_OLLAMA = (
     mode(2, "ollama", OLLAMA, "0755", "0777"),
     owner(2, "ollama", OLLAMA),
     changed(1, "ollama", f"{OLLAMA}/compose.yml", 'OLLAMA_KEEP_ALIVE: "30m"', 'OLLAMA_KEEP_ALIVE: "5m"'),
-    changed(1, "ollama", f"{OLLAMA}/compose.yml", 'host_ip: "127.0.0.1"', 'host_ip: "0.0.0.0"'),
+    changed(1, "ollama", f"{OLLAMA}/compose.yml", '- host_ip: "127.0.0.1"', '- host_ip: "0.0.0.0"'),
     changed(1, "ollama", f"{OLLAMA}/compose.yml", "restart: always", "restart: unless-stopped"),
     mode(2, "ollama", f"{OLLAMA}/compose.yml"),
     owner(2, "ollama", f"{OLLAMA}/compose.yml"),
@@ -173,7 +173,13 @@ OF_DIFY = (
     gone(3, "dify", f"{DIFY}/ssrf_proxy/squid.conf"),
     changed(1, "dify", f"{DIFY}/nginx/nginx.conf", "server_tokens off;", "server_tokens on;"),
     changed(1, "dify", f"{DIFY}/nginx/proxy.conf", "proxy_buffering off;", "proxy_buffering on;"),
-    changed(1, "dify", f"{DIFY}/nginx/conf.d/default.conf", "burst=20 nodelay", "burst=200 nodelay"),
+    changed(
+        1,
+        "dify",
+        f"{DIFY}/nginx/conf.d/default.conf",
+        "limit_req zone=login burst=20 nodelay;",
+        "limit_req zone=login burst=200 nodelay;",
+    ),
     *(
         row(2, "dify", f"{DIFY}/nginx/{path}")
         for row in (mode, owner)
@@ -195,7 +201,7 @@ OF_DIFY = (
     owner(2, "dify", f"{DIFY}/.env"),
     gone(3, "dify", f"{DIFY}/.env"),
     changed(1, "dify", f"{DIFY}/compose.yml", 'image: "nginx:1.27.3"', 'image: "nginx:latest"'),
-    changed(1, "dify", f"{DIFY}/compose.yml", "0.0.0.0:80:80", "0.0.0.0:8000:80"),
+    changed(1, "dify", f"{DIFY}/compose.yml", '- "0.0.0.0:80:80"', '- "0.0.0.0:8000:80"'),
     changed(1, "dify", f"{DIFY}/compose.yml", "internal: true", "internal: false"),
     mode(2, "dify", f"{DIFY}/compose.yml", "0600"),
     owner(2, "dify", f"{DIFY}/compose.yml"),

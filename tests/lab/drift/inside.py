@@ -10,10 +10,15 @@ from tests.lab.drift.hands import APP, KB, Hands, ollama, sql
 from tests.lab.drift.row import Row, json_edit
 
 LIBRARY = "/opt/ollama/models/manifests/registry.ollama.ai/library"
-LARGEST = "$(ls -S /opt/ollama/models/blobs/sha256-* | head -n 1)"
 PROVED = "/var/lib/difyfleet/ollama-verified.json"
 KEY_FILE = "/etc/difyfleet/secrets/dify_app_key_helper"
 _GONE = "what is not there has no value"
+
+
+def blob(name: str) -> str:
+    """The largest blob of a model, as a shell word."""
+    found = f'grep -o \'image.model","digest":"sha256:[0-9a-f]*\' {LIBRARY}/{name}'
+    return f"/opt/ollama/models/blobs/sha256-$({found} | sed 's/.*sha256://')"
 
 
 def model(number: int, what: str, edit: str, old: str, new: str = "", why: str = "") -> Row:
@@ -39,28 +44,28 @@ MODELS = (
     model(
         2,
         "blob truncated",
-        f"truncate -s -1000 {LARGEST}",
+        f"truncate -s -1000 {blob('qwen2.5/7b')}",
         "model qwen2.5:7b: blob ",
         "bytes, its manifest says",
     ),
     model(
         3,
         "blob removed",
-        f"rm {LARGEST}",
+        f"rm {blob('qwen2.5/7b')}",
         "model qwen2.5:7b: blob ",
         "missing",
     ),
     model(
         4,
         "one bit of a blob",
-        f"printf x | dd of={LARGEST} bs=1 seek=1000 conv=notrunc status=none",
+        f"printf x | dd of={blob('qwen2.5/7b')} bs=1 seek=1000 conv=notrunc status=none",
         "model qwen2.5:7b: blob ",
         "content does not match its SHA-256",
     ),
     model(
         6,
         "blob's times",
-        f"touch {LARGEST}",
+        f"touch {blob('qwen2.5/7b')}",
         "model qwen2.5:7b: blobs changed their times since they were proved, hashes are right",
         why="nothing but the times differs",
     ),
@@ -173,7 +178,7 @@ def in_database(name: str, change: str) -> str:
 
 KNOWLEDGE = (
     knowledge(1, "description", {"description": "Drift"}, "description 'Drift'", "wanted '云帆 YF-200"),
-    knowledge(2, "name", {"name": "Drift"}, "name 'Drift'", f"wanted '{KB}'"),
+    knowledge(3, "name", {"name": "Drift"}, "name 'Drift'", f"wanted '{KB}'"),
     knowledge(
         2,
         "permission",
@@ -321,7 +326,6 @@ ASSISTANTS = (
         "wanted 📘 on #FFEAD5",
     ),
     configured(1, "model", "model llama3.2", "wanted qwen2.5:7b", model="llama3.2"),
-    configured(2, "how the model is asked", "model mode completion", "wanted chat", model_mode="completion"),
     configured(1, "prompt", "prompt Drift", "wanted 只根据文档回答，直接写出答案。", prompt="Drift"),
     configured(
         1, "opening statement", "opening Drift", "wanted 您好，请问关于 YF-200 的问题。", opening="Drift"

@@ -52,8 +52,8 @@ def gone(number: int, role: str, path: str) -> Row:
 
 
 def changed(number: int, role: str, path: str, was: str, now: str) -> Row:
-    """A line of a text file, by a sed expression's two halves; the diff holds both lines."""
-    edit = f"grep -q '{was}' {path} && sed -i 's|{was}|{now}|' {path}"
+    """One line of a text file (without its indentation) made another; the diff holds both."""
+    edit = f"grep -qF -- '{was}' {path} && sed -i 's|{was}|{now}|' {path}"
     return Row(f"{path}: {was}", role, number, edit, f"-{now}", f"+{was}")
 
 

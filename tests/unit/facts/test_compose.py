@@ -135,6 +135,7 @@ def test_command_names_every_container_image_and_view() -> None:
     assert "cd '/opt/x y'" in command
     assert "--filter 'name=^/ollama$'" in command
     assert "docker image inspect --format '{{.Id}}' a/b:1" in command
+    assert "| grep . || echo -" in command  # docker prints an empty line for an image that is missing
     assert '"/proc/$d/root"/etc/a.conf' in command
     assert "Config.Env" not in command
 
