@@ -38,7 +38,7 @@ browser-test: venv
 	$(PYTHON) -m pytest -q tests/browser $(PYTEST_ARGS)
 
 lab-test: venv
-	$(PYTHON) -m pytest -q tests/lab -m "not vm" --durations=15 $(PYTEST_ARGS)
+	$(PYTHON) -m pytest -q tests/lab -m "not vm and not slow" --durations=15 $(PYTEST_ARGS)
 
 vm-test: venv
 	$(PYTHON) -m pytest -q tests/lab -m vm --durations=5 $(PYTEST_ARGS)

@@ -77,6 +77,8 @@ def signed_in(on: Any, spec: HostSpec) -> Dify:
         raise on.connector_data[_FAILED]
     try:
         _login(on, spec, dify)
+    except _NOT_UP:
+        raise  # no word about the password: the next operation may try again
     except HostError as error:
         on.connector_data[_FAILED] = error
         raise

@@ -134,8 +134,11 @@ class Setup(Part):
 
 class Session(Part):
     logged_in = False
+    crashes = False  # Redis is away, say
 
     def login(self, email: str, password: Secret) -> None:
+        if self.crashes:
+            raise refused.ServerCrashed("Internal Server Error", status=500)
         self.s.logins.append(password)
         if self.s.admin != (email, password):
             raise refused.WrongPassword("The email or password is mismatched.", status=400)

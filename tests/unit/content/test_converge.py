@@ -308,6 +308,18 @@ def test_an_edit_is_found_and_mended(
     assert everything(made, spec, executing=False) == []
 
 
+def test_a_half_started_dify_is_known_after_apply_and_not_the_end_of_the_plan(
+    made: FakeOn, spec: HostSpec
+) -> None:
+    """A run cut between the new Redis and the new api leaves a server that answers and cannot log anybody in."""
+    made.server.session.crashes = True
+    planned = everything(made, spec, executing=False)
+    assert len(planned) == 7
+    assert all("known after apply" in why for why in planned)
+    made.server.session.crashes = False
+    assert everything(made, spec) == []
+
+
 def test_an_icon_that_is_not_declared_is_left_alone(made: FakeOn, spec: HostSpec) -> None:
     _change_app(icon=Icon("🚢", "#000000"))(made.server)
     assert everything(made, spec, executing=False) == []
