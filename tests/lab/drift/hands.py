@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 import requests
 
-from difyfleet.clients.dify import App, Dataset, Dify, Document, Settings
+from difyfleet.clients.dify import App, Dataset, Dify, Document, OllamaModel, Settings
 from difyfleet.clients.dify.console.datasets import settings_of
 from difyfleet.secrets import Secret
 from tests.lab.conftest import LAB, LabHost
@@ -90,9 +91,7 @@ class Hands:
             for key in list(changes)
             if key.startswith("search_")
         }
-        settings = settings_of(now, **changes)
-        for key, value in search.items():
-            object.__setattr__(settings.retrieval, key, value)
+        settings = settings_of(now, retrieval=replace(now.retrieval, **search), **changes)
         self.dify.datasets.update(self.knowledge_id, settings)
 
     def document(self, name: str) -> Document:
@@ -133,10 +132,6 @@ class Hands:
 
     def change_model(self, name: str, **changes: Any) -> None:
         """Fields of a model as Dify has stored them."""
-        from dataclasses import replace
-
-        from difyfleet.clients.dify import OllamaModel
-
         kind = changes.pop("type", "llm")
         now = OllamaModel(name, kind, "http://ollama:11434", 2048 if kind == "text-embedding" else 4096)
         self.dify.models.add(replace(now, **changes))
@@ -163,6 +158,7 @@ def sql(statement: str) -> str:
 
 def webui(path: str, **changes: Any) -> str:
     """A setting of Open WebUI's, changed by its admin through its API."""
+    write = path if "admin" in path else f"{path}/update"
     return f"""python3 - <<'E'
 import json, urllib.request
 def ask(path, body=None, token=""):
@@ -172,6 +168,5 @@ def ask(path, body=None, token=""):
         return json.load(answer)
 password = open("/etc/difyfleet/secrets/openwebui_admin_password").read().strip()
 token = ask("/api/v1/auths/signin", {{"email": "admin@example.com", "password": password}})["token"]
-read, write = ("{path}", "{path}") if "admin" in "{path}" else ("{path}", "{path}/update")
-ask(write, {{**ask(read, None, token), **{changes!r}}}, token)
+ask("{write}", {{**ask("{path}", None, token), **{changes!r}}}, token)
 E"""
