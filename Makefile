@@ -6,8 +6,9 @@ PYTHON := $(VENV)/bin/python
 KIND ?= container
 PYTEST_ARGS ?=
 TORTURE_ARGS ?=
+STACK_TESTS := $(addprefix tests/lab/,test_content.py test_drift_matrix.py test_stack.py test_crash.py)
 
-.PHONY: demo test lint unit browser-test lab-test vm-test torture docs clean venv
+.PHONY: demo test lint unit browser-test lab-test lab-stack-test lab-host-test vm-test torture docs clean venv
 
 venv: $(VENV)/.ready
 
@@ -21,9 +22,9 @@ $(VENV)/.ready: pyproject.toml
 demo: venv
 	$(PYTHON) -m lab.demo $(KIND)
 
-# the three wait more than they work: side by side, each one's output in one piece
+# these wait more than they work: side by side, each one's output in one piece
 test: lint browser-test
-	$(MAKE) --no-print-directory --jobs 3 --output-sync=target unit lab-test vm-test
+	$(MAKE) --no-print-directory --jobs 4 --output-sync=target unit lab-stack-test lab-host-test vm-test
 
 lint: venv
 	$(VENV)/bin/ruff check .
@@ -37,8 +38,15 @@ unit: venv
 browser-test: venv
 	$(PYTHON) -m pytest -q tests/browser $(PYTEST_ARGS)
 
-lab-test: venv
-	$(PYTHON) -m pytest -q tests/lab -m "not vm and not slow" --durations=15 $(PYTEST_ARGS)
+lab-test: lab-stack-test lab-host-test
+
+# on one host that has the whole stack
+lab-stack-test: venv
+	$(PYTHON) -m pytest -q $(STACK_TESTS) -m "not slow" --durations=10 $(PYTEST_ARGS)
+
+# on hosts of their own
+lab-host-test: venv
+	$(PYTHON) -m pytest -q tests/lab $(STACK_TESTS:%=--ignore=%) -m "not vm and not slow" --durations=10 $(PYTEST_ARGS)
 
 vm-test: venv
 	$(PYTHON) -m pytest -q tests/lab -m vm --durations=5 $(PYTEST_ARGS)
