@@ -66,6 +66,20 @@ def _mark_facts_as_reads() -> None:
 _mark_facts_as_reads()
 
 
+def whole_input(size: int) -> str:
+    """Shell words in front of a changing command that reads standard input: it starts when all of it is there. Of a run that dies while
+    it sends, the host sees only the end of the input, and an empty file or half a script looks as good as a whole one.
+
+    Args:
+        size: of the input, in bytes.
+    """
+    return (
+        f'_in=$(mktemp) && cat >"$_in" && [ "$(stat -c %s "$_in")" = {size} ]'
+        " || { rm -f \"$_in\"; echo 'the input did not arrive whole' >&2; exit 75; };"
+        ' exec <"$_in"; rm -f "$_in"; '
+    )
+
+
 class DoorConnector(SSHConnector):
     """SSH to one host. Inventories of difyfleet use it as `@difyfleet/NAME`."""
 
@@ -139,8 +153,10 @@ class DoorConnector(SSHConnector):
         if kind == journal.CHANGE:
             require_lease(self)
         before = at_work() if kind == journal.CHANGE and self.lease is not None else ""
+        if kind == journal.CHANGE and stdin:
+            before += whole_input(len(stdin.encode()))
         line, password, shown = self._line(command, arguments, before)
-        journal.current().write(self.host.name, kind, "exec", shown, self._operation_name())
+        journal.current().write(self.host.name, kind, "exec", shown, self.operation_name())
         logger.debug("%s on %s: %s", kind, self.host.name, shown)
         status, output = self._exec(line, password + stdin, timeout)
         if status != 0 and any(
@@ -247,7 +263,8 @@ class DoorConnector(SSHConnector):
         finally:
             stdin_file.close()
 
-    def _operation_name(self) -> str | None:
+    def operation_name(self) -> str | None:
+        """The operation under way, for the journal."""
         op_hash = self.host.executing_op_hash or self.host.current_op_hash
         if op_hash is None:
             return None

@@ -204,7 +204,8 @@ class ExecTunnelAdapter(HTTPAdapter):
         where = (request.url or "").split("?")[0]
         if kind == journal.CHANGE:
             require_lease(self._door)
-        journal.current().write(self._door.host.name, kind, "http", f"{request.method} {where}")
+        operation = self._door.operation_name()
+        journal.current().write(self._door.host.name, kind, "http", f"{request.method} {where}", operation)
         if kwargs.get("timeout") is None:
             kwargs["timeout"] = DEFAULT_TIMEOUT
         try:

@@ -32,9 +32,8 @@ _VARYING = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\b[0-9a-f]{12,
 _SESSIONS = "^sshd: openeuler"
 _SUDO = re.compile(r"^sudo -H -n sh -c ")
 
-Point = tuple[
-    str, str, int
-]  # way, command or request without ids, how many of its kind came before in the same run
+Kind = tuple[str, str, str]  # operation, way, command or request without ids
+Point = tuple[Kind, int]  # the kind, and how many of it came before in the same run
 
 
 @dataclass
@@ -87,11 +86,11 @@ def start(host: LabHost, *more: str) -> Run:
 
 def points(entries: Iterator[dict[str, Any]]) -> Iterator[tuple[Point, dict[str, Any]]]:
     """Each change with its place in the run: the same command in two runs has the same place."""
-    seen: Counter[tuple[str, str]] = Counter()
+    seen: Counter[Kind] = Counter()
     for entry in entries:
-        what = entry["via"], without_ids(entry["what"])
-        yield (*what, seen[what]), entry
-        seen[what] += 1
+        kind = entry["operation"] or "", entry["via"], without_ids(entry["what"])
+        yield (kind, seen[kind]), entry
+        seen[kind] += 1
 
 
 def without_ids(what: str) -> str:

@@ -16,11 +16,12 @@ from tests.lab.conftest import LabHost
 pytestmark = pytest.mark.lab
 
 GONE = """
+set -e
 docker exec ollama ollama rm llama3.2
-docker rm -fv openwebui dify-ssrf_proxy-1 dify-nginx-1
-docker image rm ubuntu/squid:latest
+docker rm -fv open-webui dify-ssrf_proxy-1 dify-nginx-1
+docker image rm $(docker image ls -q ubuntu/squid)
 rm -f /etc/docker/daemon.json /opt/difyfleet/openwebui/compose.yml /opt/dify/.env
-rm -f /etc/difyfleet/dify-state.json /etc/difyfleet/secrets/dify_app_key_helper
+rm -f /etc/difyfleet/secrets/dify_app_key_helper
 chmod 0644 /etc/difyfleet/secrets/dify_admin_password
 """
 # role -> a change of it; each is cut where it is first met

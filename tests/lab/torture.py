@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import re
 import statistics
 import sys
 import tempfile
@@ -34,7 +33,7 @@ class Passage:
 
     way: str
     walk: cuts.Walk
-    missed: set[cuts.Point]  # changes of the undisturbed apply that no cut met
+    missed: set[cuts.Kind]  # commands and requests of the undisturbed apply that no cut met
     differences: list[str]
     residue: Mapping[str, int]
 
@@ -47,7 +46,7 @@ class Passage:
 class Calm:
     """What an undisturbed apply does and makes."""
 
-    changes: set[cuts.Point]
+    changes: list[cuts.Kind]
     state: dict[str, Any]
 
 
@@ -76,8 +75,8 @@ def pass_through(
     walk = cuts.walk(host, chooser(host), seed, say=say)
     state = hoststate.take(host.name)
     differences = [*hoststate.differences(calm.state, state), *dirty(host)]
-    met = {point for cut in walk.cuts for point in cut.points}
-    return Passage(way, walk, calm.changes - met, differences, hoststate.residue(state))
+    met = {kind for cut in walk.cuts for kind, _ in cut.points}
+    return Passage(way, walk, set(calm.changes) - met, differences, hoststate.residue(state))
 
 
 def dirty(host: LabHost) -> list[str]:
@@ -96,7 +95,8 @@ def figures(passages: list[Passage], calm: Calm, seed: int, seconds: float) -> s
     processors = os.cpu_count()
     lines = [
         f"{time.strftime('%Y-%m-%d', time.gmtime())}, {processors} cores, Python {platform.python_version()}, seed {seed},"
-        f" {seconds / 60:.0f} minutes in all. An undisturbed apply makes {len(calm.changes)} changes.",
+        f" {seconds / 60:.0f} minutes in all. An undisturbed apply makes {len(calm.changes)} changes,"
+        f" {len(set(calm.changes))} of them different (the rest are uploads and the like, one after the other).",
         "",
         "| | " + " | ".join(TITLES[each.way] for each in passages) + " |",
         "| --- |" + " ---: |" * len(passages),
@@ -122,7 +122,7 @@ TITLES = {"kill": "controller killed", "net": "connection cut"}
 ROWS: dict[str, Callable[[Passage], str]] = {
     "cuts": lambda each: str(len(each.walk.cuts)),
     "of these with packets dropped": lambda each: str(sum(cut.way == "drop" for cut in each.walk.cuts)),
-    "changes of an undisturbed apply that no cut met": lambda each: str(len(each.missed)),
+    "different changes that no cut met": lambda each: str(len(each.missed)),
     "operations cut": lambda each: str(len(by_operation(each.walk))),
     "runs until one went through": lambda each: str(each.walk.runs),
     "runs that failed though nobody cut them": lambda each: str(len(each.walk.failed)),
@@ -146,10 +146,8 @@ def longest_end(walk: cuts.Walk) -> str:
 
 
 def by_operation(walk: cuts.Walk) -> Counter[str]:
-    """Requests have no operation in the journal: method and path stand for it."""
-    return Counter(
-        cut.operation or re.sub(r"http://[^/]+", "", cuts.without_ids(cut.what)) for cut in walk.cuts
-    )
+    """How often each operation was cut."""
+    return Counter(cut.operation for cut in walk.cuts)
 
 
 def shown(counts: Mapping[str, int]) -> str:
@@ -189,7 +187,7 @@ def main() -> int:
         if applied.code != 0:
             say(f"the undisturbed apply failed:\n{applied.out}{applied.err}")
             return 1
-        changes = {point for point, _ in cuts.points(iter(undisturbed.changing_commands()))}
+        changes = [kind for (kind, _), _ in cuts.points(iter(undisturbed.changing_commands()))]
         calm = Calm(changes, hoststate.take(undisturbed.name))
         say(f"an undisturbed apply made {len(changes)} changes in {time.monotonic() - began:.0f} s")
         if not chosen.keep:
@@ -199,8 +197,8 @@ def main() -> int:
             passages.append(pass_through(way, choices[way], calm, chosen.seed, folder / way))
             for line in [*passages[-1].walk.faults, *passages[-1].differences]:
                 say(f"{way}: {line}")
-            for point in sorted(passages[-1].missed):
-                say(f"{way}: met by no cut: {point[0]} {point[1][:150]}")
+            for operation, _, what in sorted(passages[-1].missed):
+                say(f"{way}: met by no cut: {operation}: {what[:150]}")
             if not chosen.keep:
                 lab("down", f"t-cut-by-{way}", check=False)
     finally:

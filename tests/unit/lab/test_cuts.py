@@ -81,7 +81,7 @@ def test_a_run_that_fails_by_itself_is_told(host: LabHost, monkeypatch: pytest.M
 
 def test_points_know_the_same_change_again() -> None:
     def point(what: str, before: int = 0) -> cuts.Point:
-        entries = [{"via": "http", "what": what}] * (before + 1)
+        entries = [{"via": "http", "what": what, "operation": None}] * (before + 1)
         return list(cuts.points(iter(entries)))[-1][0]
 
     one = point("PATCH /datasets/ebc28ab0-986f-4c8c-a7c4-d33241d7072c")
@@ -117,11 +117,13 @@ def test_the_figures_of_the_page() -> None:
 
     passages = [
         Passage("kill", walk(".env", ".env", "unit"), set(), [], {"upload_files": 9}),
-        Passage("net", walk("unit"), {("exec", "x", 0)}, ["x: missing"], {"upload_files": 10}),
+        Passage("net", walk("unit"), {("unit", "exec", "x")}, ["x: missing"], {"upload_files": 10}),
     ]
-    text = figures(passages, Calm({("exec", "x", 0)}, {"database": {"residue": {"upload_files": 8}}}), 7, 120)
+    text = figures(
+        passages, Calm([("unit", "exec", "x")], {"database": {"residue": {"upload_files": 8}}}), 7, 120
+    )
     assert "| cuts | 3 | 1 |" in text
-    assert "| changes of an undisturbed apply that no cut met | 0 | 1 |" in text
+    assert "| different changes that no cut met | 0 | 1 |" in text
     assert "| differences from an undisturbed host | 0 | 1 |" in text
     assert "| .env | 2 | 0 |\n| unit | 1 | 1 |" in text
     assert "(an undisturbed host: 8 upload_files):\n- controller killed: 9 upload_files" in text

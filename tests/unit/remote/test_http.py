@@ -77,6 +77,9 @@ class Host:
         self.connector = self
         self.client = self
 
+    def operation_name(self) -> str | None:
+        return "documents"
+
     def get_transport(self) -> Host:
         return self
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,7 @@ from pyinfra.connectors.util import CommandOutput, OutputLine
 
 from difyfleet.errors import ConnectionLost
 from difyfleet.remote import journal
-from difyfleet.remote.door import DoorConnector, reading
+from difyfleet.remote.door import DoorConnector, reading, whole_input
 from difyfleet.remote.lease import at_work
 
 
@@ -67,6 +68,36 @@ def test_a_command_that_a_signal_ended_is_a_failed_command() -> None:
 def test_other_errors_of_a_living_connection_stay_as_they_are() -> None:
     with pytest.raises(SSHException, match="no more sessions"):
         Door(SSHException("no more sessions"), active=True).run_shell_command(StringCommand("true"))
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+@pytest.mark.parametrize("sent", [0, 1, 999, 1000])
+def test_a_change_starts_when_its_input_is_whole(sent: int, shell: str, tmp_path: Any) -> None:
+    folder = tmp_path / "host"
+    folder.mkdir()
+    content = "x" * 999 + "\n"
+    script = f"{whole_input(1000)} umask 077; cat >{folder}/file && mv {folder}/file {folder}/target"
+    environment = {"PATH": "/usr/bin:/bin", "TMPDIR": str(folder)}
+    done = subprocess.run(
+        [shell, "-c", script], input=content[:sent], capture_output=True, text=True, timeout=10, check=False, env=environment
+    )  # fmt: skip
+    if sent == 1000:
+        assert done.returncode == 0
+        assert (folder / "target").read_text() == content
+        assert [path.name for path in folder.iterdir()] == ["target"]
+    else:
+        assert (done.returncode, done.stderr) == (75, "the input did not arrive whole\n")
+        assert list(folder.iterdir()) == []
+
+
+def test_what_reads_no_input_or_changes_nothing_starts_as_it_is() -> None:
+    door = Door(0, active=True)
+    door.run_shell_command(StringCommand("touch /a"))
+    with reading():
+        door.run_shell_command(StringCommand("python3 -"), _stdin="print(1)")
+    door.run_shell_command(StringCommand("cat >/a"), _stdin="é")
+    assert ["mktemp" in line for line in door.lines] == [False, False, True]
+    assert "= 2 ]" in door.lines[-1]
 
 
 def test_a_change_under_a_lease_holds_it_on_the_host_and_the_journal_shows_the_change_alone() -> None:
