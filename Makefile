@@ -6,7 +6,7 @@ PYTHON := $(VENV)/bin/python
 KIND ?= container
 PYTEST_ARGS ?=
 TORTURE_ARGS ?=
-STACK_TESTS := $(addprefix tests/lab/,test_content.py test_drift_matrix.py test_stack.py test_crash.py)
+STACK_TESTS := $(addprefix tests/lab/,test_content.py test_drift_matrix.py test_stack.py)
 
 .PHONY: demo test lint unit browser-test lab-test lab-stack-test lab-host-test vm-test torture docs clean venv
 
