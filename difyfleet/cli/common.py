@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from difyfleet.fleet.each import Outcome
     from difyfleet.fleet.results import RunRecord, RunResult
     from difyfleet.spec.models import Environment, HostSpec
 
@@ -82,12 +84,9 @@ def show_result(
         result.name_inventory(str(inventory))
 
     if events:
-        from difyfleet.fleet.events import RunFinished
         from difyfleet.fleet.verbs import exit_code
-        from difyfleet.report.stream import JsonLines
 
-        code = exit_code(result)
-        JsonLines(sys.stdout)(RunFinished(verb=result.verb, exit=code, seconds=round(result.seconds, 3)))
+        last_event(result, exit_code(result))
     if as_json or events:
         json.dump(result.to_json(), sys.stdout, ensure_ascii=False)
         sys.stdout.write("\n")
@@ -98,6 +97,64 @@ def show_result(
         from difyfleet.cli.page import write
 
         write(html, result, inventory, environment)
+
+
+def show_outcomes(
+    verb: str,
+    outcomes: Sequence[Outcome[Any]],
+    console: Console,
+    as_json: bool,
+    plain: Callable[[Any], Any],
+) -> bool:
+    """Print what hosts answered as JSON, or only the errors, for people.
+
+    Args:
+        plain: an answer -> JSON types.
+
+    Returns:
+        whether the answers have been printed.
+    """
+    from difyfleet.secrets import mask
+
+    if as_json:
+        answers = [
+            {"name": each.host, "result": None if each.error else plain(each.value), "error": each.error}
+            for each in outcomes
+        ]
+        json.dump({"version": 1, "verb": verb, "hosts": answers}, sys.stdout, ensure_ascii=False)
+        sys.stdout.write("\n")
+        return True
+    for each in outcomes:
+        if each.error:
+            console.print(
+                f"error {each.host}: {mask(each.error)}", highlight=False, markup=False, soft_wrap=True
+            )
+    return False
+
+
+def write_file(path: Path, text: str) -> None:
+    """A report as a file, which appears whole and which anybody on this machine may read.
+
+    Raises:
+        FleetError: it cannot be written.
+    """
+    from difyfleet.errors import FleetError
+    from difyfleet.paths import write_whole
+
+    try:
+        write_whole(path, text, mode=0o644)
+    except OSError as error:
+        raise FleetError(
+            f"cannot be written: {error.strerror or error}", where=str(path), hint="name another FILE"
+        ) from error
+
+
+def last_event(result: RunResult, code: int) -> None:
+    """The event that ends a stream of them; the result follows as the last line."""
+    from difyfleet.fleet.events import RunFinished
+    from difyfleet.report.stream import JsonLines
+
+    JsonLines(sys.stdout)(RunFinished(verb=result.verb, exit=code, seconds=round(result.seconds, 3)))
 
 
 def remember(environment: Environment, record: RunRecord, console: Console) -> int:

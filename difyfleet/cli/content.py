@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from difyfleet.cli.common import make_console, selected
+from difyfleet.cli.common import make_console, selected, show_outcomes
 from difyfleet.cli.options import inventory_argument, json_option, limit_option, lock_wait_option
 from difyfleet.exits import Exit
 
@@ -37,7 +35,6 @@ def _run(
     """
     from difyfleet.cli.watch import watching
     from difyfleet.fleet.content_verbs import on_each
-    from difyfleet.secrets import mask
 
     console = make_console()
     _, hosts = selected(inventory, limit, console)
@@ -48,24 +45,9 @@ def _run(
     with watching(console, quiet=as_json):
         reason = None if lock_wait is None else f"{verb} {inventory.name}"
         outcomes = on_each(hosts, function, lease=reason, lock_wait=lock_wait or 0)
-    if as_json:
-        answers = [
-            {
-                "name": each.host,
-                "result": None if each.value is None else plain(each.value),
-                "error": each.error,
-            }
-            for each in outcomes
-        ]
-        json.dump({"version": 1, "verb": verb, "hosts": answers}, sys.stdout, ensure_ascii=False)
-        sys.stdout.write("\n")
-    else:
+    if not show_outcomes(verb, outcomes, console, as_json, plain):
         for each in outcomes:
-            if each.error:
-                console.print(
-                    f"error {each.host}: {mask(each.error)}", highlight=False, markup=False, soft_wrap=True
-                )
-            elif each.value is not None:
+            if each.value is not None:
                 show(each.host, each.value)
     return Exit.ERROR if any(each.error for each in outcomes) else Exit.OK
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from difyfleet.cli.common import check_roles, make_console, remember, selected
+from difyfleet.cli.common import check_roles, last_event, make_console, remember, selected, write_file
 from difyfleet.cli.options import (
     events_option,
     inventory_argument,
@@ -119,7 +119,7 @@ def drift(
     remember(environment, runs[-1], console)
     found = fleet_drift.drifted(policy, result, runs)
     if events:
-        _last_event(result, code)
+        last_event(result, code)
     _show(result, found, console, as_json or events, verbose)
     if locked:
         console.print(f"not corrected: {locked}", highlight=False, markup=False, soft_wrap=True)
@@ -174,31 +174,16 @@ def _write_files(
     Raises:
         FleetError: one of them cannot be written.
     """
-    from difyfleet.errors import FleetError
-    from difyfleet.paths import write_whole
     from difyfleet.report import junit as junit_xml
     from difyfleet.report import metrics as prometheus
     from difyfleet.report.html import page
 
-    texts: dict[Path, str] = {}
     if junit:
-        texts[junit] = junit_xml.render(result)
+        write_file(junit, junit_xml.render(result))
     if html:
-        texts[html] = page(result, runs, at=runs[-1].at, inventory=str(inventory))
+        write_file(html, page(result, runs, at=runs[-1].at, inventory=str(inventory)))
     if metrics:
-        texts[metrics] = prometheus.render(result, environment.name, runs)
-    for path, text in texts.items():
-        try:
-            write_whole(path, text, 0o644)
-        except OSError as error:
-            raise FleetError(f"cannot be written: {error.strerror}", where=str(path)) from error
-
-
-def _last_event(result: RunResult, code: int) -> None:
-    from difyfleet.fleet.events import RunFinished
-    from difyfleet.report.stream import JsonLines
-
-    JsonLines(sys.stdout)(RunFinished(verb=result.verb, exit=code, seconds=round(result.seconds, 3)))
+        write_file(metrics, prometheus.render(result, environment.name, runs))
 
 
 def _show(

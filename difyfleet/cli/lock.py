@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from difyfleet.cli.common import make_console, selected
+from difyfleet.cli.common import make_console, selected, show_outcomes
 from difyfleet.cli.options import inventory_argument, json_option, limit_option
 from difyfleet.exits import Exit
 
@@ -73,28 +72,12 @@ def release(inventory: Path, limit: str | None, yes: bool, as_json: bool) -> int
     return Exit.LOCKED if code == Exit.OK and any(each.value for each in after) else code
 
 
-def _tell(verb: str, found: Sequence[Outcome[Holder]], console: Console, as_json: bool) -> int:
-    from difyfleet.secrets import mask
+def _tell(verb: str, found: Sequence[Outcome[Holder | None]], console: Console, as_json: bool) -> int:
+    def plain(holder: Holder | None) -> Any:
+        return {"held": holder is not None, "holder": asdict(holder) if holder else None}
 
-    if as_json:
-        answers = [
-            {
-                "name": each.host,
-                "result": None
-                if each.error
-                else {"held": each.value is not None, "holder": asdict(each.value) if each.value else None},
-                "error": each.error,
-            }
-            for each in found
-        ]
-        json.dump({"version": 1, "verb": verb, "hosts": answers}, sys.stdout, ensure_ascii=False)
-        sys.stdout.write("\n")
-    else:
+    if not show_outcomes(verb, found, console, as_json, plain):
         for each in found:
-            if each.error:
-                console.print(
-                    f"error {each.host}: {mask(each.error)}", highlight=False, markup=False, soft_wrap=True
-                )
-            else:
+            if not each.error:
                 click.echo(f"{each.host}: {f'held by {each.value}' if each.value else 'free'}")
     return Exit.ERROR if any(each.error for each in found) else Exit.OK

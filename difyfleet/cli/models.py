@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from difyfleet.cli.common import make_console, selected
+from difyfleet.cli.common import make_console, selected, show_outcomes
 from difyfleet.cli.options import inventory_argument, json_option, limit_option, lock_wait_option
 from difyfleet.exits import Exit
 
@@ -42,26 +40,13 @@ def _run(
     """
     from difyfleet.cli.watch import watching
     from difyfleet.fleet.models_verb import on_each
-    from difyfleet.secrets import mask
 
     console = make_console()
     _, hosts = selected(inventory, limit, console)
     with watching(console, quiet=as_json):
         reason = None if lock_wait is None else f"{verb} {inventory.name}"
         outcomes = on_each(hosts, function, lease=reason, lock_wait=lock_wait or 0)
-    if as_json:
-        answers = [
-            {"name": each.host, "result": None if each.error else plain(each.value), "error": each.error}
-            for each in outcomes
-        ]
-        json.dump({"version": 1, "verb": verb, "hosts": answers}, sys.stdout, ensure_ascii=False)
-        sys.stdout.write("\n")
-    else:
-        for each in outcomes:
-            if each.error:
-                console.print(
-                    f"error {each.host}: {mask(each.error)}", highlight=False, markup=False, soft_wrap=True
-                )
+    if not show_outcomes(verb, outcomes, console, as_json, plain):
         show([(each.host, each.value) for each in outcomes if not each.error])
     return Exit.ERROR if any(each.error for each in outcomes) else Exit.OK
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from difyfleet.cli.common import write_file
+
 if TYPE_CHECKING:
     from difyfleet.fleet.results import RunResult
     from difyfleet.spec.models import Environment
@@ -28,18 +30,9 @@ def write(path: Path, result: RunResult, inventory: Path | None, environment: En
     Raises:
         FleetError: the file cannot be written.
     """
-    from difyfleet.errors import FleetError
     from difyfleet.fleet.history import History
-    from difyfleet.paths import write_whole
     from difyfleet.report.html import page
 
     earlier = History(environment).runs() if environment is not None else []
     text = page(result, earlier, inventory=None if inventory is None else str(inventory))
-    try:
-        write_whole(path, text, mode=0o644)
-    except OSError as error:
-        raise FleetError(
-            f"the page was not written: {error.strerror or error}",
-            where=str(path),
-            hint="--html with another FILE",
-        ) from error
+    write_file(path, text)

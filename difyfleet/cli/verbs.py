@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from difyfleet.cli.common import check_roles, make_console, remember, selected, show_result
+from difyfleet.cli.common import check_roles, make_console, remember, selected, show_result, write_file
 from difyfleet.cli.options import (
     events_option,
     inventory_argument,
@@ -238,7 +238,7 @@ def verify(
     if junit:
         from difyfleet.report.junit import render
 
-        junit.write_text(render(result))
+        write_file(junit, render(result))
     show_result(
         result, console, as_json, verbose, inventory, events=events, html=html, environment=environment
     )

@@ -94,16 +94,16 @@ def parse(data: dict[str, Any] | None) -> DifyState:
 
 
 def load(on: Any) -> DifyState:
-    """The host's state; read once per run, since nobody else writes it while a run goes on."""
+    """The host's state. Read once, and once more when the run has taken the host's lease: until then another run may write it."""
+    lease = _lease(on)
     known = on.connector_data.get(_CACHED)
-    if known is None:
-        known = on.connector_data[_CACHED] = parse(on.get_fact(JsonFile, path=STATE_PATH))
-    return known  # type: ignore[no-any-return]
+    if known is None or known[0] is not lease:
+        known = on.connector_data[_CACHED] = (lease, parse(on.get_fact(JsonFile, path=STATE_PATH)))
+    return known[1]  # type: ignore[no-any-return]
 
 
-def forget(on: Any) -> None:
-    """Have the next load() read the host again."""
-    on.connector_data.pop(_CACHED, None)
+def _lease(on: Any) -> Any:
+    return getattr(on.connector, "lease", None)
 
 
 def save(on: Any, state: DifyState) -> None:
@@ -112,7 +112,7 @@ def save(on: Any, state: DifyState) -> None:
     Raises:
         HostError: it could not be written.
     """
-    on.connector_data[_CACHED] = state
+    on.connector_data[_CACHED] = (_lease(on), state)
     write_file(on, STATE_PATH, state.to_json())
 
 

@@ -13,7 +13,6 @@ from typing import Any
 
 from difyfleet.exits import Exit
 from difyfleet.fleet.engine import engine
-from difyfleet.fleet.history import drifted_since
 from difyfleet.fleet.results import (
     CORRECTIVE,
     FAILED,
@@ -25,6 +24,7 @@ from difyfleet.fleet.results import (
     RunRecord,
     RunResult,
 )
+from difyfleet.fleet.streaks import DRIFT, Streaks
 from difyfleet.remote import lease
 from difyfleet.spec.drift import Drift
 from difyfleet.spec.models import Environment, HostSpec
@@ -179,10 +179,10 @@ def drifted(policy: Drift, result: RunResult, runs: Sequence[RunRecord]) -> list
     Args:
         runs: the history, this run as its last.
     """
-    found = []
+    found, past = [], Streaks(runs[:-1])
     for host in result.hosts:
         for operation, left in held_back(policy, host.operations):
-            since = drifted_since(runs, host.name, operation.role, operation.name)
+            since = past.since(DRIFT, host.name, operation.role, operation.name)
             found.append(
                 Drifted(
                     host.name,
@@ -192,7 +192,7 @@ def drifted(policy: Drift, result: RunResult, runs: Sequence[RunRecord]) -> list
                     tuple(operation.why),
                     operation.loses_data,
                     since.at if since else runs[-1].at,
-                    since.runs if since else 1,
+                    1 + (since.runs if since else 0),
                     left,
                 )
             )

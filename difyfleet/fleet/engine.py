@@ -21,7 +21,6 @@ from pyinfra.api.state import StateStage
 from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state
 
 from difyfleet import stack
-from difyfleet.content import state as remembered
 from difyfleet.errors import FleetError
 from difyfleet.fleet import events, leases
 from difyfleet.fleet.callbacks import ConnectErrors, Said
@@ -76,7 +75,6 @@ class Engine:
         self._callbacks = ConnectErrors()
         self.state.add_callback_handler(self._callbacks)
         self._said = Said()
-        self._seconds: dict[tuple[str, str], float] = {}
         self._alive: list[Any] = []
         self._code: Any = None
 
@@ -122,10 +120,7 @@ class Engine:
 
     def lock(self, reason: str, wait: float = 0) -> None:
         """Take the lease of every connected host, or none: see leases.take_all. The end of the run gives them back."""
-        hosts = [host for host in self._inventory if host in self._alive]
-        leases.take_all(hosts, reason, wait, self._fail)
-        for host in hosts:
-            remembered.forget(host)  # another run may have written it since the plan was made
+        leases.take_all([host for host in self._inventory if host in self._alive], reason, wait, self._fail)
 
     def prepare(self, *, check_for_changes: bool = True) -> None:
         """Run deploy.py on every connected host. With check_for_changes this is the plan."""

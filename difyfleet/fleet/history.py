@@ -9,8 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from difyfleet.fleet.results import (
     RoleRecord,
     RunRecord,
     RunResult,
+    now,
 )
 from difyfleet.paths import environment_dir, locked, write_whole
 from difyfleet.secrets import mask
@@ -37,16 +37,6 @@ _WORDS = 300  # characters kept of one reason
 _REASONS = 20  # reasons kept per role
 
 CLEAN, DRIFT, MIXED = "clean", "drift", "mixed"
-_LOOKS = (
-    "drift",
-    "apply",
-    "rollout",
-)  # verbs that see whether something would change; verify only runs checks
-
-
-def now() -> str:
-    """The time as records hold it: UTC, whole seconds."""
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def record_of(result: RunResult, environment: str, exit: int, at: str | None = None) -> RunRecord:
@@ -170,47 +160,6 @@ def _parsed(line: str) -> RunRecord | None:
         return RunRecord(raw["verb"], raw["at"], raw["environment"], raw["exit"], raw["seconds"], hosts)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
-
-
-@dataclass(frozen=True)
-class Since:
-    """How long something has been so: the time of the first run that saw it, and how many runs in a row did."""
-
-    at: str
-    runs: int
-
-
-def drifted_since(
-    runs: Sequence[RunRecord], host: str, role: str, operation: str | None = None
-) -> Since | None:
-    """The unbroken row of runs, up to the newest, that saw a role of a host drifted; None = the newest did not.
-
-    A run that cannot tell (another role, host not reachable, verify, an operation that failed) neither breaks nor lengthens the row.
-
-    Args:
-        runs: oldest first.
-        operation: only runs in which this operation would change.
-    """
-    first, count = "", 0
-    for run in reversed(runs):
-        seen = role_in(run, host, role)
-        if seen is None or run.verb not in _LOOKS or (seen.state == FAILED and seen.changes):
-            continue
-        here = seen.state == DRIFT and (
-            operation is None or any(change.startswith(f"{operation}: ") for change in seen.changes)
-        )
-        if not here:
-            break
-        first, count = run.at, count + 1
-    return Since(first, count) if count else None
-
-
-def role_in(run: RunRecord, host: str, role: str) -> RoleRecord | None:
-    """What a run found of a role of a host; None = it did not look, or did not get there."""
-    for each in run.hosts:
-        if each.name == host:
-            return next((one for one in each.roles if one.role == role), None)
-    return None
 
 
 def last_states(runs: Sequence[RunRecord], verbs: Sequence[str] = ("drift",)) -> dict[tuple[str, str], str]:

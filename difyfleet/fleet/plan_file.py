@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from difyfleet import __version__
 from difyfleet.errors import FleetError
 from difyfleet.fleet import plan_digest
 from difyfleet.fleet.declared import controller_key
-from difyfleet.fleet.results import SKIPPED, WOULD_CHANGE, HostResult, OperationResult, RunResult
+from difyfleet.fleet.results import SKIPPED, WOULD_CHANGE, HostResult, OperationResult, RunResult, now
 from difyfleet.paths import write_whole
 from difyfleet.spec.models import HostSpec
 
@@ -95,7 +94,7 @@ def save(
     key = controller_key()
     document = {
         _FIRST_KEY: FORMAT,
-        "made_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "made_at": now(),
         "version": __version__,
         "code": plan_digest.of_code(),
         "inventory": str(inventory.resolve()),

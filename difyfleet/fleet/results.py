@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
 from typing import Any
 
 SCHEMA_VERSION = 1
@@ -18,6 +19,11 @@ UNCHANGED, CHANGED, WOULD_CHANGE, FAILED, SKIPPED = (
 
 KNOWN_AFTER_APPLY = "known after apply"  # an operation's words for it
 CORRECTIVE, INTENTIONAL = "corrective", "intentional"  # the host was changed; the inventory was changed
+
+
+def now() -> str:
+    """The time as results, records and plans hold it: UTC, whole seconds, ISO 8601."""
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @dataclass

@@ -7,7 +7,6 @@ import fcntl
 import hashlib
 import json
 import os
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 from difyfleet.errors import FleetError, Locked
 from difyfleet.fleet import plan_digest
 from difyfleet.fleet.declared import controller_key
+from difyfleet.fleet.results import now
 from difyfleet.paths import environment_dir, write_whole
 from difyfleet.spec.models import HostSpec
 
@@ -69,9 +69,8 @@ class RolloutState:
 
 def new(inventory: Path, limit: str | None, roles: Iterable[str], hosts: Iterable[HostSpec]) -> RolloutState:
     """A rollout that has not begun; nothing is written yet."""
-    began = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     states = {spec.name: HostState() for spec in hosts}
-    return RolloutState(_path(inventory), began, limit, tuple(roles), states)
+    return RolloutState(_path(inventory), now(), limit, tuple(roles), states)
 
 
 def last(inventory: Path) -> RolloutState | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from difyfleet.exits import Exit
 from difyfleet.fleet.engine import engine
-from difyfleet.fleet.results import CHANGED, FAILED, SKIPPED, WOULD_CHANGE, RolloutResult, RunResult
+from difyfleet.fleet.results import FAILED, SKIPPED, WOULD_CHANGE, RolloutResult, RunResult
 from difyfleet.spec.models import Environment, HostSpec
 
 _PAUSE = 3.0  # seconds between two tries of verify --wait
@@ -100,8 +100,3 @@ def exit_code(result: RunResult) -> Exit:
     if any(host.count(WOULD_CHANGE) for host in result.hosts):
         return Exit.PENDING
     return Exit.OK
-
-
-def changed_anything(result: RunResult) -> bool:
-    """Whether any operation changed a host."""
-    return any(host.count(CHANGED) for host in result.hosts)

@@ -13,7 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import yaml
+
+from difyfleet.clients.dify import Dify
+from difyfleet.secrets import Secret
 
 ROOT = Path(__file__).resolve().parents[2]
 DIFYFLEET = ROOT / ".venv" / "bin" / "difyfleet"
@@ -124,6 +128,22 @@ class LabHost:
                 f"{script!r} on {self.name}: exit {done.returncode}\n{done.stdout}{done.stderr}"
             )
         return done.stdout
+
+    def page(self) -> Dify:
+        """A client of its Dify, not logged in, through the port that a browser would use."""
+        entry = next(
+            each for each in json.loads((LAB / "hosts.json").read_text()) if each["name"] == self.name
+        )
+        session = requests.Session()
+        session.trust_env = False
+        return Dify(session, f"http://127.0.0.1:{entry['http_port']}")
+
+    def console(self) -> Dify:
+        """The same, logged in as the admin: the hands of somebody in Dify's pages."""
+        client = self.page()
+        password = self.sh("cat /etc/difyfleet/secrets/dify_admin_password").strip()
+        client.session.login("admin@example.com", Secret(password))
+        return client
 
     def changing_commands(self) -> list[dict[str, Any]]:
         """What the newest journal says went through the door as a change."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -14,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 import yaml
 
 from difyfleet.clients.dify import Dify, ModelConfig, Settings
 from difyfleet.secrets import Secret
-from tests.lab.conftest import DIFYFLEET, LAB, ROOT, LabHost, Outcome
+from tests.lab.conftest import DIFYFLEET, ROOT, LabHost, Outcome
 
 pytestmark = pytest.mark.lab
 
@@ -35,16 +33,8 @@ class Inside:
     folder: Path
 
     def dify(self) -> Dify:
-        """A logged-in client of the console: the hands of somebody in Dify's pages."""
-        entry = next(
-            each for each in json.loads((LAB / "hosts.json").read_text()) if each["name"] == self.host.name
-        )
-        session = requests.Session()
-        session.trust_env = False
-        client = Dify(session, f"http://127.0.0.1:{entry['http_port']}")
-        password = self.host.sh("cat /etc/difyfleet/secrets/dify_admin_password").strip()
-        client.session.login("admin@example.com", Secret(password))
-        return client
+        """See LabHost.console."""
+        return self.host.console()
 
     def edit_app(self, **settings: Any) -> None:
         dify = self.dify()
@@ -273,8 +263,7 @@ def test_a_wrong_password_is_one_attempt_and_reset_password_mends_it(inside: Ins
 
 def test_a_locked_account_is_unlocked(inside: Inside) -> None:
     host = inside.host
-    entry = next(each for each in json.loads((LAB / "hosts.json").read_text()) if each["name"] == host.name)
-    client = Dify(requests.Session(), f"http://127.0.0.1:{entry['http_port']}")
+    client = host.page()
     for _ in range(7):
         with pytest.raises(Exception, match=r"mismatch|too many|locked|Too many|incorrect"):
             client.session.login("admin@example.com", Secret("not-the-Passw0rd"))

@@ -17,6 +17,7 @@ class FakeHost:
 
     def __init__(self, facts: Mapping[tuple[type, tuple[tuple[str, Any], ...]], Any], **data: Any) -> None:
         self.name = "fake"
+        self.connector: Any = None
         self.connector_data: dict[str, Any] = {}
         self.current_op_hash: str | None = None
         self.executing_op_hash: str | None = None

@@ -6,17 +6,16 @@ import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from difyfleet import __version__
-from difyfleet.fleet.results import HostResult, RolloutResult, RunRecord, RunResult
+from difyfleet.fleet.results import HostResult, RolloutResult, RunRecord, RunResult, now
+from difyfleet.fleet.streaks import Streaks
 from difyfleet.report.html import findings, marks, picture, words
 from difyfleet.report.html.findings import Finding
-from difyfleet.report.html.streaks import Streaks
 from difyfleet.secrets import mask
 
 NAMED = 24  # hosts that a finding names
@@ -73,12 +72,12 @@ def page(
         at: when the run was, UTC, as RunRecord has it. Default: now.
         inventory: its path, for the commands to type.
     """
-    at = at or datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    at = at or now()
     past = sorted((run for run in history if run.at != at), key=lambda run: run.at)
     roles = findings.roles_of(result)
-    found = findings.collect(result, Streaks(past).since)
+    found = findings.collect(result, Streaks(past))
     rows = _rows(result, roles, found)
-    now = picture.Column(at, result.verb, {row.name: row.mark for row in rows})
+    this = picture.Column(at, result.verb, {row.name: row.mark for row in rows})
     folded = [row for row in rows if row.mark not in marks.TROUBLE] if len(rows) > picture.FEW else []
     shown = [row for row in rows if row not in folded]
     return _environment().get_template("page.html.j2").render(
@@ -97,7 +96,7 @@ def page(
         groups=[(mark, [each for each in found if each.mark == mark]) for mark in marks.WORDS],
         said=marks.WORDS,
         used=[mark for mark in marks.WORDS if any(mark in (row.mark, *(c.mark for c in row.cells)) for row in rows)],
-        picture=picture.draw([*map(picture.column, past), now], [row.name for row in rows]),
+        picture=picture.draw([*map(picture.column, past), this], [row.name for row in rows]),
         has_history=bool(past),
         named=NAMED,
         moment=picture.moment,

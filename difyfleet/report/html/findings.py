@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import html
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from difyfleet.fleet.results import CHANGED, FAILED, WOULD_CHANGE, CheckResult, OperationResult, RunResult
+from difyfleet.fleet.streaks import Since, Streaks
 from difyfleet.report.html import marks
-from difyfleet.report.html.streaks import Since
 
 # A page is sent by mail and read on a phone, so it stays small whatever goes wrong.
 LONGEST_TEXT = 4_000  # characters of a reason, an evidence, an error
@@ -61,11 +61,11 @@ def _names(variants: Iterable[Variant]) -> Iterator[str]:
             yield from names
 
 
-def collect(result: RunResult, since: Callable[[str, str, str, str], Since | None]) -> list[Finding]:
+def collect(result: RunResult, past: Streaks) -> list[Finding]:
     """All findings: worst first, then as the roles are ordered.
 
     Args:
-        since: mark, host, role, title -> since when it is so.
+        past: earlier runs, for since when it is so.
     """
     found: dict[tuple[str, str, str], dict[object, Variant]] = {}
 
@@ -73,7 +73,8 @@ def collect(result: RunResult, since: Callable[[str, str, str, str], Since | Non
         same = found.setdefault((mark, role, title), {})
         key = (variant.texts, variant.diff, variant.next, variant.error, variant.loses_data)
         variant = same.setdefault(key, variant)
-        variant.hosts.setdefault(since(mark, host, role, title), []).append(host)
+        since = past.since(marks.ASKED[mark], host, role, title) if mark in marks.ASKED else None
+        variant.hosts.setdefault(since, []).append(host)
 
     for host in result.hosts:
         if host.error:

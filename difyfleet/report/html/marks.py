@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from difyfleet.fleet import streaks
 from difyfleet.fleet.results import (
     CHANGED,
     CORRECTIVE,
@@ -19,7 +20,8 @@ from difyfleet.fleet.results import (
     RunResult,
 )
 
-ERROR, CHECKS, MIXED, PENDING = "error", "checks", "mixed", "pending"
+ERROR, CHECKS = streaks.ERROR, streaks.CHECKS
+MIXED, PENDING = "mixed", "pending"
 UNREACHED, WARNING, CLEAN, ABSENT = "unreached", "warning", "clean", "absent"
 
 # worst first; corrective, intentional and changed are the words of fleet.results
@@ -38,6 +40,8 @@ WORDS = {
 }
 _ORDER = {mark: rank for rank, mark in enumerate(WORDS)}
 DRIFT = (CORRECTIVE, MIXED, PENDING, INTENTIONAL)
+# mark of a finding -> what the past runs are asked about it; the others are of this run alone
+ASKED = {ERROR: ERROR, CHECKS: CHECKS, **dict.fromkeys(DRIFT, streaks.DRIFT)}
 TROUBLE = (ERROR, CHECKS, *DRIFT, UNREACHED)  # what a person has to look at
 
 

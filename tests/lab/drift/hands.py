@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-import requests
-
 from difyfleet.clients.dify import App, Dataset, Dify, Document, OllamaModel, Settings
 from difyfleet.clients.dify.console.datasets import settings_of
-from difyfleet.secrets import Secret
-from tests.lab.conftest import LAB, LabHost
+from tests.lab.conftest import LabHost
 
 KB, APP = "产品手册", "产品助手"
 DOCUMENTS = "/console/api/datasets"
@@ -26,16 +22,8 @@ class Hands:
 
     @cached_property
     def dify(self) -> Dify:
-        """Through the port that a browser would use."""
-        entry = next(
-            each for each in json.loads((LAB / "hosts.json").read_text()) if each["name"] == self.host.name
-        )
-        session = requests.Session()
-        session.trust_env = False
-        client = Dify(session, f"http://127.0.0.1:{entry['http_port']}")
-        password = self.host.sh("cat /etc/difyfleet/secrets/dify_admin_password").strip()
-        client.session.login("admin@example.com", Secret(password))
-        return client
+        """Logged in once for all edits."""
+        return self.host.console()
 
     @property
     def app(self) -> App:

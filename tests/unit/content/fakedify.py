@@ -347,6 +347,7 @@ class FakeOn:
     def __init__(self, server: FakeDify, files: dict[str, str] | None = None) -> None:
         self.server = server
         self.files: dict[str, str] = files if files is not None else {}
+        self.connector: Any = None  # no lease
         self.connector_data: dict[str, Any] = {}
         self.data = {"_sudo": True}
         self.current_op_hash: str | None = "op"

@@ -7,10 +7,12 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from difyfleet.clients.dify import Icon, OllamaModel, Settings
+from difyfleet.content import state
 from difyfleet.errors import HostError
 from difyfleet.facts.dify_models import ModelAnswer, Reach
 from difyfleet.facts.dify_state import REFUSED_PATH, STATE_PATH
@@ -500,3 +502,14 @@ def test_another_technique_under_documents_is_refused(made: FakeOn, spec: HostSp
     )
     with pytest.raises(HostError, match=r"indexing_technique economy, wanted high_quality.*2 documents"):
         everything(made, spec, executing=False)
+
+
+def test_the_state_is_read_again_when_the_run_has_taken_the_lease(made: FakeOn) -> None:
+    made.connector_data.clear()
+    made.connector = SimpleNamespace(lease=None)
+    planned = state.load(made)
+    assert state.load(made) is planned
+    made.connector.lease = object()
+    seen = state.load(made)
+    assert seen is not planned
+    assert state.load(made) is seen

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from difyfleet.fleet import history
-from difyfleet.fleet.history import History, Since, drifted_since, record_of, role_in
+from difyfleet.fleet.history import History, record_of
 from difyfleet.fleet.results import (
     CORRECTIVE,
     INTENTIONAL,
@@ -20,6 +20,7 @@ from difyfleet.fleet.results import (
     RunRecord,
     RunResult,
 )
+from difyfleet.fleet.streaks import DRIFT, Since, Streaks
 from difyfleet.secrets import Secret
 from difyfleet.spec import load
 from difyfleet.spec.models import Environment
@@ -44,8 +45,7 @@ def record(
 
 
 def role_of(run: RunRecord, name: str) -> RoleRecord:
-    found = role_in(run, "llm", name)
-    assert found is not None
+    (found,) = [role for role in run.hosts[0].roles if role.role == name]
     return found
 
 
@@ -181,8 +181,4 @@ def row(*states: str) -> list[RunRecord]:
 )
 def test_since_when_an_operation_is_drifted(states: list[str], expected: tuple[str, int] | None) -> None:
     wanted = Since(f"2026-11-24T{expected[0]}:00:00Z", expected[1]) if expected else None
-    assert drifted_since(row(*states), "llm", "a", "op") == wanted
-
-
-def test_since_when_a_role_is_drifted() -> None:
-    assert drifted_since(row("clean", "o", "drift"), "llm", "a") == Since("2026-11-24T02:00:00Z", 2)
+    assert Streaks(row(*states)).since(DRIFT, "llm", "a", "op") == wanted

@@ -57,7 +57,7 @@ def test_a_page_that_cannot_be_written_is_an_error_after_the_result(
     assert run(["plan", str(inventory), "--html", str(target)]) == Exit.ERROR
     said = capsys.readouterr().err
     assert "plan: nothing to change" in said
-    assert f"{target}: the page was not written: " in said
+    assert f"{target}: cannot be written: " in said
     assert "next: --html with another FILE" in said
 
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from difyfleet.fleet.results import CHANGED, HostRecord, RunRecord
-from difyfleet.report.html import marks
+from difyfleet.fleet.results import HostRecord, RunRecord
 from difyfleet.secrets import mask
+
+ERROR, CHECKS, DRIFT = (
+    "error",
+    "checks",
+    "drift",
+)  # what is asked about: failed, a check does not hold, would change
 
 _NO_CHECKS = ("plan",)
 _NO_CHANGES = ("verify", "status")
@@ -31,19 +36,18 @@ class Streaks:
     def __init__(self, history: Sequence[RunRecord]) -> None:
         self._runs = [(run, {host.name: host for host in run.hosts}) for run in reversed(history)]
 
-    def since(self, mark: str, host: str, role: str, title: str) -> Since | None:
+    def since(self, what: str, host: str, role: str, title: str) -> Since | None:
         """The first run of those, up to the newest, in which it was so without a break.
 
         A run that did not reach the host, or does not look at such things (a plan runs no checks), says neither yes nor no.
 
         Args:
+            what: ERROR, CHECKS, or DRIFT of whatever kind.
             title: name of the operation or check; of no matter for a host that dropped out (role "").
         """
-        if mark in (CHANGED, marks.WARNING):
-            return None
         first, runs = None, 0
         for run, hosts in self._runs:
-            seen = _seen(run, hosts[host], mark, role, title) if host in hosts else None
+            seen = _seen(run, hosts[host], what, role, title) if host in hosts else None
             if seen is False:
                 break
             if seen:
@@ -51,21 +55,21 @@ class Streaks:
         return Since(first, runs) if first else None
 
 
-def _seen(run: RunRecord, host: HostRecord, mark: str, role: str, title: str) -> bool | None:
+def _seen(run: RunRecord, host: HostRecord, what: str, role: str, title: str) -> bool | None:
     """Whether a past run saw the same; None = it cannot tell."""
     if not role:
         return host.error is not None
     record = next((each for each in host.roles if each.role == role), None)
     if record is None:
         return None
-    if mark == marks.CHECKS:
+    if what == CHECKS:
         return None if run.verb in _NO_CHECKS else _named(record.failed_checks, title)
     if run.verb in _NO_CHANGES:
         return None
     failed = record.state == "failed" and bool(
         record.changes
     )  # an operation did; what others would do is not known
-    if mark == marks.ERROR:
+    if what == ERROR:
         return failed and _named(record.changes, title)
     return None if failed else record.state == "drift" and _named(record.changes, title)
 
