@@ -58,7 +58,7 @@ def test_a_page_that_cannot_be_written_is_an_error_after_the_result(
     said = capsys.readouterr().err
     assert "plan: nothing to change" in said
     assert f"{target}: cannot be written: " in said
-    assert "next: --html with another FILE" in said
+    assert "next: name another FILE" in said
 
 
 def test_drift_writes_the_page_that_the_inventory_names_with_the_history(
