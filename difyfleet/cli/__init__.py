@@ -19,7 +19,7 @@ _VERBS = {
     "drift": ("drift", "Is everything as declared? Who changed what, since when; taken back where allowed."),
     "schedule": ("schedule", "Look for drift on a schedule: a systemd timer on this machine."),
     "history": ("history", "What earlier runs found, without contacting a host."),
-    "lock": ("lock", "Who works on the hosts: show, release."),
+    "lock": ("lock", "Pin what tags and versions mean; and who works on the hosts: show, release."),
     "status": ("verbs", "One line per host and role: is it well?"),
     "ask": ("content", "Ask an assistant; show its answer and the documents it cites."),
     "pull": ("content", "Write what is inside a host's Dify as declarations."),

@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 
 
 def selected(
-    inventory: Path, limit: str | None, console: Console
+    inventory: Path, limit: str | None, console: Console, *, locked: bool = True
 ) -> tuple[Environment, tuple[HostSpec, ...]]:
     """Read an inventory, show its warnings, and pick the hosts of --limit. Every secret they name is read now.
+
+    Args:
+        locked: see spec.loader.load.
 
     Raises:
         SpecError: the inventory or a secret is wrong; nothing was contacted.
@@ -29,7 +32,7 @@ def selected(
     from difyfleet.spec.loader import load
     from difyfleet.spec.secret_values import require_all
 
-    environment = load(inventory)
+    environment = load(inventory, locked=locked)
     for warning in environment.warnings:
         console.print(f"[yellow]warning[/] {warning}", highlight=False, soft_wrap=True)
     hosts = environment.select(limit)

@@ -27,7 +27,7 @@ def history(inventory: Path, last: int, as_json: bool) -> int:
     from difyfleet.fleet.history import CLEAN, History, to_json
     from difyfleet.spec.loader import load
 
-    environment = load(inventory)
+    environment = load(inventory, locked=False)
     runs = History(environment).runs()[-last:]
     if as_json:
         json.dump(

@@ -1,7 +1,8 @@
-"""lock: who works on the hosts."""
+"""lock: what tags and versions mean, and (show, release) who works on the hosts."""
 
 from __future__ import annotations
 
+import difflib
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from difyfleet.cli.common import make_console, selected, show_outcomes
+from difyfleet.cli.lock_file import file
 from difyfleet.cli.options import inventory_argument, json_option, limit_option
 from difyfleet.exits import Exit
 
@@ -21,9 +23,26 @@ if TYPE_CHECKING:
     from difyfleet.fleet.lock_verb import Holder
 
 
-@click.group()
+class _Lock(click.Group):
+    """`lock INVENTORY` is short for `lock file INVENTORY`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        first = args[0] if args else ""
+        misspelt = difflib.get_close_matches(first, self.commands) and not Path(first).exists()
+        if first and first not in self.commands and first not in ctx.help_option_names and not misspelt:
+            args = ["file", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_Lock)
 def lock() -> None:
-    """Who works on the hosts: show, release. Every verb that changes a host holds a lease on it."""
+    """`lock INVENTORY` writes the lock file beside it: what tags and versions mean, which hosts are then held to.
+
+    `lock show` and `lock release` are about leases: every verb that changes a host holds one on it.
+    """
+
+
+lock.add_command(file)
 
 
 @lock.command()
@@ -36,7 +55,7 @@ def show(inventory: Path, limit: str | None, as_json: bool) -> int:
     from difyfleet.fleet import lock_verb
 
     console = make_console()
-    _, hosts = selected(inventory, limit, console)
+    _, hosts = selected(inventory, limit, console, locked=False)
     with watching(console, quiet=as_json):
         found = lock_verb.holders(hosts)
     return _tell("lock show", found, console, as_json)
@@ -57,7 +76,7 @@ def release(inventory: Path, limit: str | None, yes: bool, as_json: bool) -> int
         raise click.UsageError(
             "lock release asks before it stops a run and there is no terminal to ask on: add --yes"
         )
-    _, hosts = selected(inventory, limit, console)
+    _, hosts = selected(inventory, limit, console, locked=False)
     with watching(console, quiet=as_json):
         found = lock_verb.holders(hosts)
     seen = {each.host: each.value for each in found if each.value is not None}

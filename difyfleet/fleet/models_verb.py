@@ -18,6 +18,7 @@ from difyfleet.fleet.each import Outcome
 from difyfleet.remote.http import reading, session
 from difyfleet.remote.jobs import Job, run_to_end
 from difyfleet.spec.models import HostSpec
+from difyfleet.spec.values import model_name
 
 T = TypeVar("T")
 
@@ -59,11 +60,6 @@ def on_each(
     return each.on_each(hosts, enabled, **options)
 
 
-def full_name(name: str) -> str:
-    """A model name with its tag: no tag means latest."""
-    return name if ":" in name.rsplit("/", 1)[-1] else f"{name}:latest"
-
-
 def rows(on: Any, spec: HostSpec, *, deep: bool = False) -> list[ModelRow]:
     """All models on disk, and declared ones that are not.
 
@@ -85,7 +81,7 @@ def rows(on: Any, spec: HostSpec, *, deep: bool = False) -> list[ModelRow]:
 def show(on: Any, spec: HostSpec, name: str) -> dict[str, Any]:
     """What the server knows of a model."""
     with reading():
-        return _asked(spec, name, lambda: _client(on, spec).show(full_name(name)))
+        return _asked(spec, name, lambda: _client(on, spec).show(model_name(name)))
 
 
 def running(on: Any, spec: HostSpec) -> list[RunningModel]:
@@ -95,7 +91,7 @@ def running(on: Any, spec: HostSpec) -> list[RunningModel]:
 
 def stop(on: Any, spec: HostSpec, name: str) -> str:
     """Unload a model from memory."""
-    name, client = full_name(name), _client(on, spec)
+    name, client = model_name(name), _client(on, spec)
     loaded = _asked(spec, name, client.ps)
     if name not in {model.name for model in loaded}:
         return f"{name} is not in memory"
@@ -109,7 +105,7 @@ def remove(on: Any, spec: HostSpec, name: str, *, force: bool = False) -> str:
     Raises:
         HostError: it is declared by the inventory (the next apply would pull it again), unless force.
     """
-    name = full_name(name)
+    name = model_name(name)
     if not force and name in {model.name for model in spec.ollama.declared()}:
         raise HostError(
             f"{name} is declared by the inventory; the next apply would pull it again",
@@ -121,7 +117,7 @@ def remove(on: Any, spec: HostSpec, name: str, *, force: bool = False) -> str:
 
 def pull(on: Any, spec: HostSpec, name: str) -> str:
     """Have the host pull a model, prove it by its hashes, and say what was got. Found under way, it is waited for."""
-    name, ollama = full_name(name), spec.ollama
+    name, ollama = model_name(name), spec.ollama
     before = _store(on, spec).models.get(name)
     damaged = before.damaged_files(ollama.data_dir) if before else []
     clear = f"rm -f {shlex.join(damaged)}" if damaged else ""

@@ -6,7 +6,6 @@ Into /usr/bin: openEuler's sudo has a secure_path without /usr/local/bin, and sy
 from __future__ import annotations
 
 import json
-import re
 import shlex
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from difyfleet.facts.engine import DOWNLOADS, MANIFEST, FileHashes, StaticEngine
 from difyfleet.operations.base import Change, call, declaring, operation, shell
 from difyfleet.operations.onhost import execute
 from difyfleet.remote.upload import send, sha256_of
-from difyfleet.spec import defaults
+from difyfleet.spec.engine_files import EngineFile, engine_files
 from difyfleet.spec.models import Docker
 
 BIN = "/usr/bin"
@@ -70,64 +69,30 @@ def sources(docker: Docker, recorded: Mapping[str, Any] | None = None) -> tuple[
     Raises:
         HostError: no hash, and a way that anybody can tamper with (plain http).
     """
-    bundle, known = docker.bundle, recorded or {}
-    sums = _sums(bundle.sha256sums)
-    archive = _source(
-        bundle.url or (None if bundle.file else defaults.DOCKER_STATIC_URL.format(version=docker.version)),
-        bundle.file,
-        bundle.sha256,
-        sums,
-        known.get("archive_sha256") if known.get("version") == docker.version else None,
-        f"docker-{docker.version}.tgz",
-        "docker.bundle.sha256",
+    known = recorded or {}
+    archive, compose = engine_files(docker)
+    return (
+        _source(
+            archive,
+            known.get("archive_sha256") if known.get("version") == docker.version else None,
+            f"docker-{docker.version}.tgz",
+        ),
+        _source(
+            compose,
+            known.get("compose_sha256") if known.get("compose_version") == docker.compose_version else None,
+            f"docker-compose-{docker.compose_version}",
+        ),
     )
-    compose = _source(
-        bundle.compose_url
-        or (None if bundle.compose_file else defaults.COMPOSE_URL.format(version=docker.compose_version)),
-        bundle.compose_file,
-        bundle.compose_sha256,
-        sums,
-        known.get("compose_sha256") if known.get("compose_version") == docker.compose_version else None,
-        f"docker-compose-{docker.compose_version}",
-        "docker.bundle.compose_sha256",
-    )
-    return archive, compose
 
 
-def _sums(path: Path | None) -> dict[str, str]:
-    if path is None:
-        return {}
-    found = {}
-    for line in path.read_text().splitlines():
-        match = re.match(r"^([0-9a-f]{64}) [ *](.+)$", line.strip())
-        if match:
-            found[match[2].rsplit("/", 1)[-1]] = match[1]
-    return found
-
-
-def _source(
-    url: str | None,
-    file: Path | None,
-    given: str | None,
-    sums: Mapping[str, str],
-    recorded: str | None,
-    target: str,
-    key: str,
-) -> Source:
-    name = file.name if file else (url or "").rsplit("/", 1)[-1]
-    sha256 = (
-        given
-        or sums.get(name)
-        or (sha256_of(file) if file else None)
-        or defaults.KNOWN_SHA256.get(url or "")
-        or recorded
-    )
-    if sha256 is None and url is not None and not url.startswith("https://"):
+def _source(wanted: EngineFile, recorded: str | None, target: str) -> Source:
+    sha256 = wanted.sha256 or (sha256_of(wanted.file) if wanted.file else None) or recorded
+    if sha256 is None and wanted.url is not None and not wanted.url.startswith("https://"):
         raise HostError(
-            f"no SHA-256 for {url}, and http cannot be trusted without one",
-            hint=f"set {key}, or docker.bundle.sha256sums with a line for {name}",
+            f"no SHA-256 for {wanted.url}, and http cannot be trusted without one",
+            hint=f"set {wanted.key}, or docker.bundle.sha256sums with a line for {wanted.name}",
         )
-    return Source(None if file else url, file, sha256, target)
+    return Source(wanted.url, wanted.file, sha256, target)
 
 
 def differences(docker: Docker, seen: StaticEngine) -> list[str]:
@@ -293,5 +258,5 @@ def install(on: Any, docker: Docker, archive: Source, compose: Source, restart: 
         raise HostError(
             words.removeprefix("difyfleet: ") or "the installation failed without a word",
             where=archive.words,
-            hint="check docker.version and docker.bundle (url, sha256, sha256sums), then run apply again",
+            hint="check docker.version and docker.bundle (url, sha256, sha256sums) and the lock file, then run apply again",
         )

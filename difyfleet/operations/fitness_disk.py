@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from difyfleet.checks import Check
 from difyfleet.facts.fitness import Fitness
 from difyfleet.spec.models import HostSpec
+from difyfleet.spec.values import with_tag
 
 GIB = 1024**3
 IMAGE_SHARE = 13.5 / (13.5 + 6.7)  # of the disk asked for: the document's images against its models
@@ -53,13 +54,6 @@ def missing_gib(seen: Fitness, spec: HostSpec) -> tuple[float, ...]:
     absent = sum(manifest_path(model.name) not in seen.models for model in models) / max(1, len(models))
     needs = (total * IMAGE_SHARE * images, total * (1 - IMAGE_SHARE) * absent)
     return needs if spec.docker.data_root != spec.ollama.data_dir else (sum(needs),)
-
-
-def with_tag(reference: str) -> str:
-    """An image reference as `docker image ls` shows it: no docker.io/library/, no digest, a tag."""
-    name = reference.split("@", 1)[0]
-    name = name.removeprefix("docker.io/").removeprefix("index.docker.io/").removeprefix("library/")
-    return name if ":" in name.rsplit("/", 1)[-1] else f"{name}:latest"
 
 
 def manifest_path(model: str) -> str:

@@ -1,7 +1,8 @@
 """Images: pulled by the host itself, several at once, through the mirrors of daemon.json, each as a systemd unit.
 
 The controller only looks at the units. A cut SSH connection does not end a pull, and a later run finds it and goes on waiting.
-The ID of each image is recorded when it is first seen, so that a tag that was moved by hand is noticed and moved back.
+The ID of each image is recorded when it is first seen, so that a tag that was moved by hand is noticed and moved back. Where there is
+a lock file it says which image is meant; such an image is pulled by digest and then tagged.
 """
 
 from __future__ import annotations
@@ -10,8 +11,7 @@ import hashlib
 import json
 import shlex
 import time
-from collections.abc import Generator, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping
 from typing import Any
 
 from pyinfra import host
@@ -24,9 +24,10 @@ from difyfleet.facts.files import FileState, PathState
 from difyfleet.facts.images import PULLS, Image, ImagePulls, LocalImages, Pull, PullState
 from difyfleet.facts.mirrors import MirrorRecord
 from difyfleet.operations.base import Change, call, operation
-from difyfleet.operations.fitness_disk import with_tag
+from difyfleet.operations.image_work import NO_LOCK, Locked, Meant, present, work
 from difyfleet.operations.mirrors import on_hub
 from difyfleet.operations.onhost import execute
+from difyfleet.spec.values import repository, with_tag
 
 RECORD = "/etc/difyfleet/images.json"  # reference -> image ID
 PARALLEL = 4  # pulls at once; the daemon shares its download slots among them
@@ -45,64 +46,20 @@ def unit(image: str) -> str:
     return f"difyfleet-pull-{short(image)}.service"
 
 
-def present(image: str, there: Iterable[Image]) -> Image | None:
-    """The image that a reference stands for. With a digest in the reference, the digest decides."""
-    name, _, digest = image.partition("@")
-    tag = with_tag(name)
-    for candidate in there:
-        if digest:
-            repository = tag.rpartition(":")[0]
-            if f"{repository}@{digest}" in candidate.digests:
-                return candidate
-        elif tag in candidate.tags:
-            return candidate
-    return None
-
-
-@dataclass(frozen=True)
-class Work:
-    """What is to be done about a host's images."""
-
-    pull: tuple[str, ...] = ()
-    retag: tuple[
-        tuple[str, str], ...
-    ] = ()  # (ID, reference): the recorded image is there under no or another name
-    unrecorded: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
-
-def work(images: tuple[str, ...], there: tuple[Image, ...], recorded: Mapping[str, str]) -> Work:
-    """Compare wanted images with those that are there. Pure."""
-    pull, retag, unrecorded, notes = [], [], [], []
-    ids = {image.id for image in there}
-    for image in images:
-        found, known = present(image, there), recorded.get(image)
-        if found is not None and known in (None, found.id):
-            if known is None:
-                unrecorded.append(image)
-                notes.append(f"image {image}: there as {found.id[7:19]}, not recorded yet")
-            continue
-        was = "absent" if found is None else f"the tag is on {found.id[7:19]}, {str(known)[7:19]} was pulled"
-        if known in ids and "@" not in image:
-            retag.append((str(known), image))
-            notes.append(f"image {image}: {was}; tagged again")
-        else:
-            pull.append(image)
-            notes.append(f"image {image}: {was}")
-    return Work(tuple(pull), tuple(retag), tuple(unrecorded), tuple(notes))
-
-
 def recorded_ids(state: FileState | None) -> dict[str, str]:
     """The record; a broken one counts as empty."""
     raw = (parse_json(state.text) if state is not None and state.text else None) or {}
     return {name: value for name, value in raw.items() if isinstance(value, str)}
 
 
-def see(images: tuple[str, ...]) -> tuple[tuple[Image, ...] | None, dict[str, str]]:
-    """The images that are there (by reference or recorded ID; None = Docker is down), and the record."""
+def see(images: tuple[str, ...], locked: Locked = NO_LOCK) -> tuple[tuple[Image, ...] | None, dict[str, str]]:
+    """The images that are there (by reference, recorded ID or locked digest; None = Docker is down), and the record."""
     recorded = recorded_ids(host.get_fact(PathState, path=RECORD))
-    names = (*images, *(recorded[image] for image in images if image in recorded))
-    return host.get_fact(LocalImages, names=names), recorded
+    names = [*images, *(recorded[image] for image in images if image in recorded)]
+    for image in images:
+        if image in locked:
+            names += locked[image].names(image)
+    return host.get_fact(LocalImages, names=tuple(dict.fromkeys(names))), recorded
 
 
 def assumed(images: tuple[str, ...], recorded: Mapping[str, str]) -> tuple[Image, ...]:
@@ -111,28 +68,28 @@ def assumed(images: tuple[str, ...], recorded: Mapping[str, str]) -> tuple[Image
     for image in images:
         if image in recorded:
             name, _, digest = image.partition("@")
-            digests = {f"{with_tag(name).rpartition(':')[0]}@{digest}"} if digest else set()
+            digests = {f"{repository(name)}@{digest}"} if digest else set()
             found.append(Image(recorded[image], frozenset({with_tag(name)}), frozenset(digests)))
     return tuple(found)
 
 
 @operation
-def pulled(images: tuple[str, ...], data_root: str) -> Generator[Any, None, None]:
-    """Every image there, under the ID that was recorded when it was first pulled.
+def pulled(images: tuple[str, ...], data_root: str, locked: Locked = NO_LOCK) -> Generator[Any, None, None]:
+    """Every image there, the one that the lock file names; without a lock file, the one that was recorded when it was first pulled.
 
     Raises:
-        HostError: a pull failed; with Docker's own words and what was asked.
+        HostError: a pull failed, with Docker's own words and what was asked; or it brought another image than the locked one.
     """
-    there, recorded = see(images)
-    todo = work(images, assumed(images, recorded) if there is None else there, recorded)
+    there, recorded = see(images, locked)
+    todo = work(images, assumed(images, recorded) if there is None else there, recorded, locked)
     for note in todo.notes:
         yield Change(note)
-    if todo.retag:
-        yield call(_retag, todo.retag)
     if todo.pull:
         yield call(pull_all, todo.pull, data_root)
+    if todo.retag:
+        yield call(_retag, todo.retag)
     if todo.notes:
-        yield call(_record, images)
+        yield call(_record, images, locked)
 
 
 def _retag(on: Any, pairs: tuple[tuple[str, str], ...]) -> None:
@@ -253,6 +210,8 @@ def _failure(on: Any, failed: Mapping[str, str]) -> str:
 
 def _hint(failed: Mapping[str, str]) -> str:
     text = " ".join(failed.values()).lower()
+    if any("@" in image for image in failed) and ("manifest unknown" in text or "not found" in text):
+        return "the registry does not have a locked digest any more; to take what it has now: difyfleet lock INVENTORY --update GROUP"
     if "no space left" in text:
         return (
             "make room below docker.data_root (docker system df), then run apply again; whole layers are kept"
@@ -262,8 +221,8 @@ def _hint(failed: Mapping[str, str]) -> str:
     return "run apply again (whole layers are kept); try other mirrors with --reprobe-mirrors, or name another image in the inventory"
 
 
-def _record(on: Any, images: tuple[str, ...]) -> None:
-    """Write down the IDs of the images that are there now."""
+def _record(on: Any, images: tuple[str, ...], locked: Locked) -> None:
+    """Write down the IDs of the images that are there now, unless one is not what it has to be."""
     there = on.get_fact(LocalImages, names=images) or ()
     ids = {image: found.id for image in images if (found := present(image, there)) is not None}
     missing = [image for image in images if image not in ids]
@@ -273,6 +232,14 @@ def _record(on: Any, images: tuple[str, ...]) -> None:
             where="images",
             hint="docker image ls on the host; run apply again",
         )
+    for image in images:
+        wrong = Meant(image, locked[image]).difference(present(image, there)) if image in locked else None
+        if wrong is not None:
+            raise HostError(
+                f"pulled, but {wrong}",
+                where=f"image {image}",
+                hint="if the registry's image is the right one: difyfleet lock INVENTORY --update GROUP",
+            )
     write(on, RECORD, ids)
 
 

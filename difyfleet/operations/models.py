@@ -127,9 +127,10 @@ def _insist(found: StoredModel | None, name: str, digest: str | None, wrong: lis
         )
     if digest and not found.digest.startswith(digest):
         raise HostError(
-            f"the registry's {name} has digest {found.digest}, the inventory wants {digest}; nothing was removed",
+            f"the registry's {name} has digest {found.digest}, the inventory or its lock file wants {digest}; nothing was removed",
             where=f"model {name}",
-            hint=f"if the new model is meant, set ollama.models digest: {found.digest[:12]}",
+            hint=f"if the new model is meant, set ollama.models digest: {found.digest[:12]} (with a lock file: "
+            "difyfleet lock INVENTORY --update models)",
         )
 
 

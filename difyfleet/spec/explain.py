@@ -33,6 +33,7 @@ PATTERN_WORDS = {
     r"^(/[\w.+@,=-]+)+/?$": "an absolute path on the host without blanks or special characters",
     r"^(https?|file)://\S+$": "an https:// or file:// URL",
     r"^[0-9a-f]{64}$": "64 hex digits in lower case (SHA-256)",
+    r"^sha256:[0-9a-f]{64}$": "a digest, sha256: and 64 hex digits in lower case",
     r"^[0-9a-f]{12,64}$": "12 to 64 hex digits in lower case",
     r"^[^@\s]+@[^@\s]+\.[^@\s]+$": "an e-mail address",
     r"^[A-Za-z0-9][A-Za-z0-9._/:-]*$": "a model name such as qwen2.5:7b",

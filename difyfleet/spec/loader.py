@@ -22,12 +22,16 @@ from difyfleet.spec.document import Node, join, merge, read
 from difyfleet.spec.explain import did_you_mean, explain, given, unknown_key
 from difyfleet.spec.host_checks import check_duplicate_hosts, check_host
 from difyfleet.spec.local_files import LoadContext
+from difyfleet.spec.lock import Lock, lock_path
 from difyfleet.spec.models import Environment, HostSpec
+from difyfleet.spec.pins import hold, read_lock, warn_of_leftovers
 from difyfleet.spec.problems import Problems
 from difyfleet.spec.secret_source import MEMBERS, Place
 from difyfleet.spec.section_checks import check_section, check_variables
 
-SECTIONS = tuple(name for name in HostSpec.model_fields if name not in ("name", "address", "groups"))
+SECTIONS = tuple(
+    name for name in HostSpec.model_fields if name not in ("name", "address", "groups", "locked_images")
+)
 FLEET_SECTIONS = (
     "drift",
     "rollout",
@@ -41,11 +45,12 @@ _SOURCES = tuple(MEMBERS.values())
 _ADAPTERS: dict[str, TypeAdapter[Any]] = {}
 
 
-def load(path: str | Path) -> Environment:
-    """Read an inventory file.
+def load(path: str | Path, *, locked: bool = True) -> Environment:
+    """Read an inventory file, and the lock file beside it if there is one.
 
     Args:
         path: YAML file. Paths in it are relative to its folder.
+        locked: hold the hosts to the lock file; False = it is about to be written, leave it alone.
 
     Raises:
         SpecError: the file cannot be read at all.
@@ -62,7 +67,7 @@ def load(path: str | Path) -> Environment:
             where=str(path),
             hint="inventory/example.yml shows all of it, inventory/minimal.yml the least",
         )
-    return _Loading(file, root, problems).environment()
+    return _Loading(file, root, problems).environment(locked)
 
 
 def _text(file: Path) -> str:
@@ -87,7 +92,7 @@ class _Loading:
         self._context = LoadContext(Path(os.path.abspath(file)).parent)
         self._built: dict[tuple[str, int], tuple[Any, Node | None]] = {}
 
-    def environment(self) -> Environment:
+    def environment(self, locked: bool) -> Environment:
         self._top_level_keys()
         entries = self._host_entries()
         groups = self._groups(entries)
@@ -102,14 +107,35 @@ class _Loading:
                 self._section(section, None)
         fleet = {section: self._section(section, None)[0] for section in FLEET_SECTIONS}
         self._problems.raise_if_any()
+        hosts, lock = self._held(specs) if locked else (tuple(spec for spec, _ in specs), None)
         return Environment(
             name=self._file.stem,
             path=Path(os.path.abspath(self._file)),
-            hosts=tuple(spec for spec, _ in specs),
+            hosts=hosts,
+            lock=lock,
             groups=groups,
             warnings=self._problems.warnings(),
             **fleet,
         )
+
+    def _held(self, specs: list[tuple[HostSpec, Node]]) -> tuple[tuple[HostSpec, ...], Lock | None]:
+        """The hosts, held to the lock file where there is one."""
+        hosts = tuple(spec for spec, _ in specs)
+        found = read_lock(lock_path(self._file), self._problems)
+        self._problems.raise_if_any()
+        if found is None:
+            return hosts, None
+        lock, root = found
+        warn_of_leftovers(hosts, lock, root, str(self._file), self._problems)
+        held = tuple(
+            hold(spec, self._nodes(node), node, lock, str(self._file), self._problems) for spec, node in specs
+        )
+        self._problems.raise_if_any()
+        return held, lock
+
+    def _nodes(self, host: Node) -> dict[str, Node | None]:
+        own = host.entries if host.kind == "mapping" else {}
+        return {section: self._section(section, own.get(section))[1] for section in SECTIONS}
 
     def _top_level_keys(self) -> None:
         for key, node in self._root.entries.items():

@@ -14,6 +14,7 @@ from pydantic import Field
 from difyfleet.spec import defaults
 from difyfleet.spec.content import Assistant, DifyModel, Key, Knowledge, dify_models
 from difyfleet.spec.drift import Drift
+from difyfleet.spec.lock import Lock, LockedImage
 from difyfleet.spec.problems import Warning_
 from difyfleet.spec.rollout import Rollout
 from difyfleet.spec.secret_source import SecretSource
@@ -30,6 +31,7 @@ from difyfleet.spec.values import (
     LogSize,
     MirrorUrl,
     ServerName,
+    model_name,
 )
 
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -225,7 +227,7 @@ class Ollama(Section):
         seen: dict[str, Model] = {}
         for entry in self.models:
             model = Model(name=entry) if isinstance(entry, str) else entry
-            name = model.name if ":" in model.name.rsplit("/", 1)[-1] else f"{model.name}:latest"
+            name = model_name(model.name)
             seen.setdefault(name, model.model_copy(update={"name": name}))
         return tuple(seen.values())
 
@@ -380,6 +382,11 @@ class HostSpec(Section):
     os: Literal["openEuler-22.03", "any"] = Field(
         "openEuler-22.03", description="Distribution the preflight asks for."
     )
+    locked_images: dict[str, LockedImage] = Field(
+        default_factory=dict,
+        description="What the lock file says of wanted_images, all of them; empty = there is no lock file. "
+        "(Its models and engine stand as digests in ollama.models and docker.bundle.)",
+    )
 
     @property
     def dify_models(self) -> tuple[DifyModel, ...]:
@@ -425,6 +432,7 @@ class Environment(Section):
     warnings: tuple[Warning_, ...] = ()
     drift: Drift = Field(default_factory=Drift, description="What happens with drift.")
     rollout: Rollout = Field(default_factory=Rollout, description="How a rollout goes over the hosts.")
+    lock: Lock | None = Field(None, description="The lock file beside the inventory, if there is one.")
 
     def host(self, name: str) -> HostSpec:
         for spec in self.hosts:

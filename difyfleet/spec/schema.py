@@ -15,7 +15,16 @@ from difyfleet.spec.models import Environment, HostSpec
 from difyfleet.spec.section import MAY_BE_MISSING
 
 _REF = "#/$defs/"
-_NOT_IN_FILES = ("HostSpec", "Environment", "Warning_", "Position")
+_NOT_IN_FILES = (
+    "HostSpec",
+    "Environment",
+    "Warning_",
+    "Position",
+    "Lock",
+    "LockedDocker",
+    "LockedImage",
+    "LockedModel",
+)
 
 
 def file_schema() -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Container
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -139,6 +140,29 @@ def image_reference(value: str) -> str:
     if not _IMAGE.fullmatch(value):
         raise ValueError(f"{value!r} is not an image reference, as in ollama/ollama:0.4.7")
     return value
+
+
+def with_tag(reference: str) -> str:
+    """An image reference as `docker image ls` shows it: no docker.io/library/, no digest, a tag."""
+    name = reference.split("@", 1)[0]
+    name = name.removeprefix("docker.io/").removeprefix("index.docker.io/").removeprefix("library/")
+    return name if ":" in name.rsplit("/", 1)[-1] else f"{name}:latest"
+
+
+def repository(reference: str) -> str:
+    """An image's name without tag and digest, as RepoDigests has it."""
+    return with_tag(reference).rpartition(":")[0]
+
+
+def stands_for(reference: str, tags: Container[str], digests: Container[str]) -> bool:
+    """Whether a reference means the image with these tags and RepoDigests. With a digest in the reference, the digest decides."""
+    digest = reference.partition("@")[2]
+    return f"{repository(reference)}@{digest}" in digests if digest else with_tag(reference) in tags
+
+
+def model_name(name: str) -> str:
+    """An Ollama model's name with its tag: no tag means latest."""
+    return name if ":" in name.rsplit("/", 1)[-1] else f"{name}:latest"
 
 
 def floating_tag(image: str) -> str | None:

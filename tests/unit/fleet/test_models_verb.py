@@ -11,6 +11,7 @@ from difyfleet.errors import HostError
 from difyfleet.facts.ollama import Blob, Store, StoredModel
 from difyfleet.fleet import models_verb
 from difyfleet.spec.models import Admin, HostSpec, Model, Ollama
+from difyfleet.spec.values import model_name
 
 DIGEST = "9647e24d036a" + "0" * 52
 GOOD = Blob("sha256:" + "a" * 64, 98_000_000, "ok", 98_000_000)
@@ -78,7 +79,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Client:
     ],
 )
 def test_no_tag_means_latest(given: str, full: str) -> None:
-    assert models_verb.full_name(given) == full
+    assert model_name(given) == full
 
 
 @pytest.mark.usefixtures("client")

@@ -10,9 +10,10 @@ import pytest
 from difyfleet.checks import Check
 from difyfleet.facts.fitness import Disk, HostFitness, Listener, Published
 from difyfleet.operations.fitness import JUDGES, conflicting, judge, name_of
-from difyfleet.operations.fitness_disk import GIB, manifest_path, missing_gib, with_tag
+from difyfleet.operations.fitness_disk import GIB, manifest_path, missing_gib
 from difyfleet.operations.fitness_network import port_holder, wanted_ports
 from difyfleet.spec.models import HostSpec
+from difyfleet.spec.values import with_tag
 from tests.unit.facts.recorded import lines
 
 FIT = replace(HostFitness().process(lines("fitness")), containers=(), listeners=())

@@ -13,7 +13,7 @@ from difyfleet.facts.docker import Docker
 from difyfleet.facts.files import PathState
 from difyfleet.facts.images import Image, ImagePulls, LocalImages, Pull, PullState
 from difyfleet.facts.mirrors import Answer, MirrorRecord
-from difyfleet.operations import canary, images
+from difyfleet.operations import canary, image_work, images
 from difyfleet.spec.models import HostSpec
 from tests.unit.fakehost import fact, fake_host, run_steps
 from tests.unit.operations.docker_facts import file, seen
@@ -28,27 +28,27 @@ def image(identity: str, *tags: str, digests: Iterable[str] = ()) -> Image:
 
 def test_present_by_tag_and_by_digest() -> None:
     there = (image(ONE, "nginx:1.27.3", digests=["nginx@sha256:ab"]),)
-    assert images.present("docker.io/library/nginx:1.27.3", there) is there[0]
-    assert images.present("nginx:1.27.3@sha256:ab", there) is there[0]
-    assert images.present("nginx@sha256:cd", there) is None
-    assert images.present("nginx", there) is None
+    assert image_work.present("docker.io/library/nginx:1.27.3", there) is there[0]
+    assert image_work.present("nginx:1.27.3@sha256:ab", there) is there[0]
+    assert image_work.present("nginx@sha256:cd", there) is None
+    assert image_work.present("nginx", there) is None
 
 
 def test_what_is_to_be_done() -> None:
     there = (image(ONE, NGINX), image(TWO))
-    assert images.work((NGINX,), there, {NGINX: ONE}) == images.Work()
-    assert images.work((OLLAMA,), there, {}).notes == (f"image {OLLAMA}: absent",)
-    assert images.work((OLLAMA,), there, {}).pull == (OLLAMA,)
-    assert images.work((NGINX,), there, {}).unrecorded == (NGINX,)
+    assert image_work.work((NGINX,), there, {NGINX: ONE}) == image_work.Work()
+    assert image_work.work((OLLAMA,), there, {}).notes == (f"image {OLLAMA}: absent",)
+    assert image_work.work((OLLAMA,), there, {}).pull == (OLLAMA,)
+    assert image_work.work((NGINX,), there, {}).unrecorded == (NGINX,)
 
 
 def test_a_moved_tag_is_moved_back_or_pulled() -> None:
-    moved = images.work((NGINX,), (image(ONE, NGINX), image(TWO)), {NGINX: TWO})
+    moved = image_work.work((NGINX,), (image(ONE, NGINX), image(TWO)), {NGINX: TWO})
     assert moved.retag == ((TWO, NGINX),)
     assert moved.notes == (
         f"image {NGINX}: the tag is on 111111111111, 222222222222 was pulled; tagged again",
     )
-    lost = images.work((NGINX,), (image(ONE, NGINX),), {NGINX: TWO})
+    lost = image_work.work((NGINX,), (image(ONE, NGINX),), {NGINX: TWO})
     assert lost.pull == (NGINX,)
 
 
@@ -78,7 +78,7 @@ def test_while_docker_is_stopped_recorded_images_are_taken_to_be_there() -> None
     assert pulled(None, {OLLAMA: ONE, NGINX: TWO}) == ([], [])
     assert pulled(None, {OLLAMA: ONE})[0] == [f"image {NGINX}: absent"]
     [kept] = images.assumed(("nginx:1@sha256:ab",), {"nginx:1@sha256:ab": ONE})
-    assert images.present("nginx:1@sha256:ab", (kept,)) is kept
+    assert image_work.present("nginx:1@sha256:ab", (kept,)) is kept
 
 
 def test_start_command() -> None:
