@@ -134,6 +134,8 @@ def ask(question: "dict[str, Any]") -> "dict[str, Any]":
             return dict(found, key=question["key"], place=urllib.parse.urlsplit(address).netloc)
         except Refused as error:
             words = str(error)
+        except urllib.error.HTTPError as error:
+            words = f"HTTP {error.code}"
         except (KeyError, TypeError, AttributeError):
             words = "answers, but with no manifest"
         except (OSError, ValueError) as error:

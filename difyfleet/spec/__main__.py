@@ -1,4 +1,4 @@
-"""`python -m difyfleet.spec`: write docs/reference/inventory.md and the JSON Schema from the models.
+"""`python -m difyfleet.spec`: write docs/reference/inventory.md and the JSON Schemas from the models.
 
 `--check` writes nothing and exits 1 when a committed file says something else than the models.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from difyfleet.paths import stack_root
 from difyfleet.spec.reference import markdown
-from difyfleet.spec.schema import file_schema
+from difyfleet.spec.schema import file_schema, lock_schema
 
 
 def generated() -> dict[Path, str]:
@@ -20,6 +20,7 @@ def generated() -> dict[Path, str]:
     return {
         folder / "inventory.md": markdown(),
         folder / "difyfleet.schema.json": json.dumps(file_schema(), indent=2, ensure_ascii=False) + "\n",
+        folder / "lock.schema.json": json.dumps(lock_schema(), indent=2, ensure_ascii=False) + "\n",
     }
 
 

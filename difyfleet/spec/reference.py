@@ -74,6 +74,7 @@ single values are replaced. Only @FLEET@ cannot be a host's own: they concern al
 
 - A path is a file **on the controller**, relative to the inventory file; `~` is the home folder. It must exist.
 - Text that looks like a number is put in quotes. `true` and `false` are the only booleans.
+- `NAME.lock.yml` beside `NAME.yml` is the [lock file](../lockfile.md): every image, model and engine that is declared must be in it.
 - `--limit` takes host names, group names, patterns (`llm*`) and `all`, comma separated.
 
 ## Secrets

@@ -1,4 +1,4 @@
-"""JSON Schema of the inventory FILE, for editors: completion and errors while one types.
+"""JSON Schema of the inventory FILE, for editors (completion and errors while one types), and of the lock file.
 
 It is looser than the loader (which also checks files, ports and values against each other), never stricter.
 """
@@ -11,6 +11,7 @@ from pydantic.json_schema import models_json_schema
 
 from difyfleet.spec.annotations import models
 from difyfleet.spec.loader import FIELDS, FLEET_SECTIONS, SECTIONS
+from difyfleet.spec.lock import Lock
 from difyfleet.spec.models import Environment, HostSpec
 from difyfleet.spec.section import MAY_BE_MISSING
 
@@ -88,6 +89,22 @@ def file_schema() -> dict[str, Any]:
             },
             "$defs": definitions,
         }
+    )
+    return schema
+
+
+def lock_schema() -> dict[str, Any]:
+    """The schema of a lock file, for whoever reads one with another program."""
+    schema: dict[str, Any] = _tidy(
+        {
+            "$schema": "http://json-schema.org/draft-07/schema#",
+            **Lock.model_json_schema(ref_template=_REF + "{model}"),
+            "title": "difyfleet lock file",
+        }
+    )
+    schema["$defs"]["LockedImage"]["minProperties"] = 1
+    schema["$defs"]["LockedModel"]["properties"]["blobs"]["additionalProperties"] = (
+        False  # no key but a digest
     )
     return schema
 

@@ -14,6 +14,7 @@ from difyfleet.facts.files import PathState
 from difyfleet.facts.images import Image, ImagePulls, LocalImages, Pull, PullState
 from difyfleet.facts.mirrors import Answer, MirrorRecord
 from difyfleet.operations import canary, image_work, images
+from difyfleet.spec.lock import LockedImage
 from difyfleet.spec.models import HostSpec
 from tests.unit.fakehost import fact, fake_host, run_steps
 from tests.unit.operations.docker_facts import file, seen
@@ -72,6 +73,85 @@ def test_pulled() -> None:
         [f"image {NGINX}: there as 222222222222, not recorded yet"],
         ["_record"],
     )
+
+
+INDEX, CONFIG = "sha256:" + "a" * 64, "sha256:" + "c" * 64
+LOCK = {NGINX: LockedImage(digest=INDEX, id=CONFIG)}
+BY_DIGEST = f"nginx@{INDEX}"
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        image(CONFIG, NGINX),  # classic store, loaded from an archive: no RepoDigests
+        image(CONFIG, NGINX, digests=[BY_DIGEST]),
+        image(INDEX, NGINX, digests=[BY_DIGEST]),  # containerd store
+    ],
+)
+def test_the_locked_image_is_left_alone_in_either_store(found: Image) -> None:
+    assert image_work.work((NGINX,), (found,), {NGINX: found.id}, LOCK) == image_work.Work()
+
+
+def test_the_lock_file_outranks_the_record() -> None:
+    there = image_work.work((NGINX,), (image(CONFIG, NGINX),), {NGINX: ONE}, LOCK)
+    assert there == image_work.Work(
+        unrecorded=(NGINX,), notes=(f"image {NGINX}: there as cccccccccccc, not recorded yet",)
+    )
+    moved = image_work.work((NGINX,), (image(ONE, NGINX),), {NGINX: ONE}, LOCK)
+    assert moved == image_work.Work(
+        pull=(BY_DIGEST,),
+        retag=((BY_DIGEST, NGINX),),
+        notes=(
+            f"image {NGINX}: the tag is on 111111111111, cccccccccccc is locked; pulled by its digest and tagged",
+        ),
+    )
+
+
+def test_a_locked_image_under_no_name_is_tagged_without_a_pull() -> None:
+    both = (image(ONE, NGINX), image(CONFIG))
+    assert image_work.work((NGINX,), both, {NGINX: ONE}, LOCK) == image_work.Work(
+        retag=((CONFIG, NGINX),),
+        notes=(f"image {NGINX}: the tag is on 111111111111, cccccccccccc is locked; tagged again",),
+    )
+
+
+def test_what_was_never_in_a_registry_is_pulled_by_its_tag() -> None:
+    absent = image_work.work((NGINX,), (), {}, {NGINX: LockedImage(id=CONFIG)})
+    assert (absent.pull, absent.retag, absent.notes) == ((NGINX,), (), (f"image {NGINX}: absent",))
+
+
+def test_a_reference_by_digest_is_never_tagged() -> None:
+    reference = f"nginx:1.27.3@{INDEX}"
+    absent = image_work.work((reference,), (), {}, {reference: LOCK[NGINX]})
+    assert (absent.pull, absent.retag) == ((f"nginx@{INDEX}",), ())
+
+
+def test_pulled_with_a_lock_file() -> None:
+    answers = {
+        fact(PathState, path=images.RECORD): file(json.dumps({NGINX: ONE})),
+        fact(LocalImages, names=(NGINX, ONE, CONFIG, BY_DIGEST)): (image(ONE, NGINX),),
+    }
+    with fake_host(answers):
+        _, commands = run_steps(images.pulled, (NGINX,), "/var/lib/docker", LOCK)
+    assert commands == [
+        f"FunctionCommand(pull_all, (('{BY_DIGEST}',), '/var/lib/docker'), {{}})",
+        f"FunctionCommand(_retag, ((('{BY_DIGEST}', '{NGINX}'),),), {{}})",
+        f"FunctionCommand(_record, (('{NGINX}',), {LOCK!r}), {{}})",
+    ]
+
+
+def test_another_image_than_the_locked_one_is_an_error_and_not_recorded() -> None:
+    host = Host({})
+    host.get_fact = lambda *_, **__: (image(ONE, NGINX),)  # type: ignore[method-assign]
+    with pytest.raises(HostError, match="the tag is on 111111111111, cccccccccccc is locked") as caught:
+        images._record(host, (NGINX,), LOCK)
+    assert "--update" in str(caught.value.hint)
+    assert host.started == []
+
+
+def test_a_digest_that_the_registry_has_no_more_is_said() -> None:
+    assert "locked digest" in images._hint({BY_DIGEST: "manifest unknown"})
+    assert "name and tag" in images._hint({NGINX: "manifest unknown"})
 
 
 def test_while_docker_is_stopped_recorded_images_are_taken_to_be_there() -> None:

@@ -17,8 +17,9 @@ from difyfleet.spec import __main__ as generator
 from difyfleet.spec import load
 from difyfleet.spec.annotations import models
 from difyfleet.spec.loader import SECTIONS
+from difyfleet.spec.lock import Lock, LockedImage, LockedModel, render
 from difyfleet.spec.models import HostSpec
-from difyfleet.spec.schema import file_schema
+from difyfleet.spec.schema import file_schema, lock_schema
 from tests.unit.spec.conftest import Load
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -108,6 +109,13 @@ def _keyword(word: str, argument: Any, value: Any, schema: dict[str, Any], root:
             return not isinstance(value, dict) or all(
                 fits(value[key], argument[key], root) for key in argument if key in value
             )
+        case "patternProperties":
+            return not isinstance(value, dict) or all(
+                fits(value[key], below, root)
+                for pattern, below in argument.items()
+                for key in value
+                if re.search(pattern, key)
+            )
         case "additionalProperties":
             if not isinstance(value, dict) or argument is True:
                 return True
@@ -118,7 +126,7 @@ def _keyword(word: str, argument: Any, value: Any, schema: dict[str, Any], root:
                 and not any(re.search(pattern, key) for pattern in schema.get("patternProperties", {}))
             ]
             return not rest if argument is False else all(fits(one, argument, root) for one in rest)
-        case "$schema" | "$defs" | "title" | "description" | "default" | "patternProperties" | "format":
+        case "$schema" | "$defs" | "title" | "description" | "default" | "format":
             return True
     raise AssertionError(f"the test does not know the keyword {word}")
 
@@ -176,6 +184,25 @@ def test_the_loader_and_the_schema_accept_it(inventory: Load, text: str) -> None
 )
 def test_schema_refuses(text: str) -> None:
     assert not accepted(text)
+
+
+def test_the_lock_files_schema_accepts_what_is_written_and_no_more() -> None:
+    digest = "sha256:" + "a" * 64
+    entries = {("image", "nginx:1"): LockedImage(id=digest), ("engine", "29.0"): digest}
+    model = LockedModel(digest=digest, blobs={digest: 7})
+    written = yaml.safe_load(render(Lock.of({**entries, ("model", "a:b"): model}), "prod.yml"))
+    schema = lock_schema()
+    assert fits(written, schema, schema)
+    for wrong in (
+        {**written, "version": 2},
+        {"images": {}},
+        {**written, "images": {"nginx:1": {}}},
+        {**written, "images": {"nginx:1": {"id": "a"}}},
+        {**written, "models": {"a:b": {"digest": digest, "blobs": {digest: -1}}}},
+        {**written, "models": {"a:b": {"digest": digest, "blobs": {"sha1:2": 1}}}},
+        {**written, "image": {}},
+    ):
+        assert not fits(wrong, schema, schema), wrong
 
 
 def test_the_schema_holds_nothing_of_ours() -> None:
