@@ -124,11 +124,11 @@ class _Found:
 
     def given(self, fleet: Iterable[HostSpec], declared: Mapping[Key, Pin]) -> None:
         """Hashes that stand in the inventory, and of files that lie on the controller: nobody has to be asked."""
-        for spec in fleet:
-            for file in engine_files(spec.docker):
-                key = (file.kind, file.version)
+        files = {(file.kind, file.version): file for spec in fleet for file in engine_files(spec.docker)}
+        for key, file in files.items():
+            if key in declared:
                 sha256 = file.sha256 or (sha256_of(file.file) if file.file else None)
-                if key in declared and sha256 is not None:
+                if sha256 is not None:
                     if key not in self.entries:
                         self.sources[key] = "the inventory"
                     self.entries[key] = f"sha256:{sha256}"

@@ -67,7 +67,7 @@ def load(path: str | Path, *, locked: bool = True) -> Environment:
             where=str(path),
             hint="inventory/example.yml shows all of it, inventory/minimal.yml the least",
         )
-    return _Loading(file, root, problems).environment(locked)
+    return _Loading(file, root, problems, locked).environment()
 
 
 def _text(file: Path) -> str:
@@ -85,14 +85,15 @@ def _text(file: Path) -> str:
 class _Loading:
     """One file on its way to an Environment. A section that several hosts share is validated and checked once."""
 
-    def __init__(self, file: Path, root: Node, problems: Problems) -> None:
+    def __init__(self, file: Path, root: Node, problems: Problems, locked: bool) -> None:
         self._file = file
+        self._locked = locked and lock_path(file).exists()
         self._root = root
         self._problems = problems
         self._context = LoadContext(Path(os.path.abspath(file)).parent)
         self._built: dict[tuple[str, int], tuple[Any, Node | None]] = {}
 
-    def environment(self, locked: bool) -> Environment:
+    def environment(self) -> Environment:
         self._top_level_keys()
         entries = self._host_entries()
         groups = self._groups(entries)
@@ -107,7 +108,7 @@ class _Loading:
                 self._section(section, None)
         fleet = {section: self._section(section, None)[0] for section in FLEET_SECTIONS}
         self._problems.raise_if_any()
-        hosts, lock = self._held(specs) if locked else (tuple(spec for spec, _ in specs), None)
+        hosts, lock = self._held(specs) if self._locked else (tuple(spec for spec, _ in specs), None)
         return Environment(
             name=self._file.stem,
             path=Path(os.path.abspath(self._file)),
@@ -271,7 +272,7 @@ class _Loading:
             explain(error, info.annotation, node, self._problems)
             return _FAILED
         _place_sources(value, node, name)
-        check_section(name, value, node, self._problems)
+        check_section(name, value, node, self._problems, locked=self._locked)
         return value
 
 

@@ -40,25 +40,46 @@ class At:
         return self._node.find(*steps) is not None
 
 
-def check_section(name: str, value: Any, node: Node, problems: Problems) -> None:
+def check_section(name: str, value: Any, node: Node, problems: Problems, *, locked: bool = False) -> None:
     """Check one section that has passed its types.
 
     Args:
         name: field of HostSpec.
         value: the section's model.
         node: the section as written, merged; only what is written is warned about, never a default.
+        locked: there is a lock file, which pins what the inventory leaves open.
     """
     at = At(node)
+    if not locked:
+        _not_pinned(value, at, problems)
+    check = _CHECKS.get(name)
+    if check is not None:
+        check(value, at, problems)
+
+
+def _not_pinned(value: Any, at: At, problems: Problems) -> None:
+    """What may be another thing on another day."""
     for steps, image in _images(value):
         floating = floating_tag(image)
         if floating and at.written(*steps):
             problems.warn(
                 *at(*steps),
-                f"{image} has {floating}: two hosts, or two days, may run different images; write a fixed tag",
+                f"{image} has {floating}: two hosts, or two days, may run different images; write a fixed tag, or difyfleet lock",
             )
-    check = _CHECKS.get(name)
-    if check is not None:
-        check(value, at, problems)
+    if not isinstance(value, Docker):
+        return
+    for source, checksum in (
+        ("url", "sha256"),
+        ("file", "sha256"),
+        ("compose_url", "compose_sha256"),
+        ("compose_file", "compose_sha256"),
+    ):
+        bundle = value.bundle
+        if getattr(bundle, source) and not getattr(bundle, checksum) and not bundle.sha256sums:
+            problems.warn(
+                *at("bundle", source),
+                f"runs as root on every host but is not pinned: write bundle.{checksum} or bundle.sha256sums, or difyfleet lock",
+            )
 
 
 def _images(value: Any, steps: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str]]:
@@ -121,17 +142,6 @@ def _docker(docker: Docker, at: At, problems: Problems) -> None:
     if docker.method == "rpm" and docker.rpm.gpgkey is None:
         problems.warn(*at("rpm", "gpgkey"), "packages are installed without a signature check")
     bundle = docker.bundle
-    for source, checksum in (
-        ("url", "sha256"),
-        ("file", "sha256"),
-        ("compose_url", "compose_sha256"),
-        ("compose_file", "compose_sha256"),
-    ):
-        if getattr(bundle, source) and not getattr(bundle, checksum) and not bundle.sha256sums:
-            problems.warn(
-                *at("bundle", source),
-                f"runs as root on every host but is not pinned: write bundle.{checksum} or bundle.sha256sums",
-            )
     for one, other in (("url", "file"), ("compose_url", "compose_file")):
         if getattr(bundle, one) and getattr(bundle, other):
             problems.error(*at("bundle", other), f"bundle.{one} is given too; one source is enough")

@@ -612,9 +612,9 @@ WARNINGS: list[tuple[str, str, list[str]]] = [
         "floating tags",
         "ollama: {image: ollama/ollama}\nopenwebui: {image: 'ghcr.io/open-webui/open-webui:main'}\ndify: {images: {nginx: 'nginx:latest', db: 'postgres:15-alpine'}}",
         [
-            "inv.yml:3:17: ollama.image: ollama/ollama has no tag (which means latest): two hosts, or two days, may run different images; write a fixed tag",
-            "inv.yml:4:20: openwebui.image: ghcr.io/open-webui/open-webui:main has the moving tag main: two hosts, or two days, may run different images; write a fixed tag",
-            "inv.yml:5:24: dify.images.nginx: nginx:latest has the moving tag latest: two hosts, or two days, may run different images; write a fixed tag",
+            "inv.yml:3:17: ollama.image: ollama/ollama has no tag (which means latest): two hosts, or two days, may run different images; write a fixed tag, or difyfleet lock",
+            "inv.yml:4:20: openwebui.image: ghcr.io/open-webui/open-webui:main has the moving tag main: two hosts, or two days, may run different images; write a fixed tag, or difyfleet lock",
+            "inv.yml:5:24: dify.images.nginx: nginx:latest has the moving tag latest: two hosts, or two days, may run different images; write a fixed tag, or difyfleet lock",
         ],
     ),
     ("a digest pins", f"ollama: {{image: 'ollama/ollama:latest@sha256:{'0' * 64}'}}", []),
@@ -646,7 +646,7 @@ WARNINGS: list[tuple[str, str, list[str]]] = [
         "not pinned",
         "docker: {bundle: {url: http://a/b}}",
         [
-            "inv.yml:3:24: docker.bundle.url: runs as root on every host but is not pinned: write bundle.sha256 or bundle.sha256sums"
+            "inv.yml:3:24: docker.bundle.url: runs as root on every host but is not pinned: write bundle.sha256 or bundle.sha256sums, or difyfleet lock"
         ],
     ),
     (

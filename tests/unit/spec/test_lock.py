@@ -163,6 +163,15 @@ def test_a_digest_that_agrees_is_made_whole(held: Callable[..., Environment]) ->
     assert held(LOCK, changed).hosts[0].ollama.declared()[0].digest == "3" * 64
 
 
+def test_what_the_lock_file_pins_is_not_warned_about(held: Callable[..., Environment]) -> None:
+    moving = (
+        INVENTORY.replace("0.4.7", "latest") + "docker: {bundle: {url: 'https://a.example/docker.tgz'}}\n"
+    )
+    assert held(LOCK.replace("ollama:0.4.7", "ollama:latest"), moving).warnings == ()
+    Path("inv.lock.yml").unlink()
+    assert len(load("inv.yml").warnings) == 2
+
+
 def test_what_nobody_declares_is_a_warning_at_its_place(held: Callable[..., Environment]) -> None:
     more = LOCK.replace("images:\n", f"images:\n  nginx:1.27.3: {{id: {ONE}}}\n")
     more = more.replace("  engine:\n", f"  engine:\n    27.0.1: {TWO}\n")
