@@ -20,13 +20,12 @@ from difyfleet.facts.registry import TIMEOUT, Answer, Place, RegistryAnswers, im
 from difyfleet.fleet.each import Outcome, on_each
 from difyfleet.remote.upload import sha256_of
 from difyfleet.spec.engine_files import engine_files
-from difyfleet.spec.lock import Lock, LockedImage, LockedModel
+from difyfleet.spec.lock import Entry, Lock, LockedImage, LockedModel, same, text_of
 from difyfleet.spec.models import HostSpec
-from difyfleet.spec.pins import Pin, described, pins, same, text_of
+from difyfleet.spec.pins import Pin, described, pins
 from difyfleet.spec.values import model_name, repository, stands_for
 
 Key = tuple[str, str]  # kind and name, as in Lock.entries()
-Entry = Any  # LockedImage | LockedModel | str, by kind
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,9 @@ class LockedDocker(Section):
     compose: dict[str, Digest] = Field(default_factory=dict, description="Of the Compose plugin.")
 
 
+Entry = LockedImage | LockedModel | str  # a file of the engine is its digest
+
+
 class Lock(Section):
     """A whole lock file."""
 
@@ -82,7 +85,7 @@ class Lock(Section):
     images: dict[ImageReference, LockedImage] = Field(default_factory=dict, description="By reference.")
     models: dict[str, LockedModel] = Field(default_factory=dict, description="By name with tag.")
 
-    def entries(self) -> dict[tuple[str, str], LockedImage | LockedModel | str]:
+    def entries(self) -> dict[tuple[str, str], Entry]:
         """Everything that is locked, by kind (engine, compose, image, model) and name."""
         return {
             **{("engine", name): value for name, value in self.docker.engine.items()},
@@ -104,6 +107,21 @@ class Lock(Section):
 def lock_path(inventory: Path) -> Path:
     """Where an inventory's lock file is."""
     return inventory.with_name(f"{inventory.stem}.lock.yml")
+
+
+def text_of(entry: Entry) -> str:
+    """A locked entry as people tell it from another one: the first 12 digits of its digest."""
+    if isinstance(entry, LockedImage):
+        return str(entry)
+    return (entry.digest if isinstance(entry, LockedModel) else entry).removeprefix("sha256:")[:12]
+
+
+def same(one: Entry, other: Entry) -> bool:
+    """Whether two entries are the same thing: images agree in one of their digests, all else is equal."""
+    if isinstance(one, LockedImage) and isinstance(other, LockedImage):
+        pairs = [(a, b) for a, b in ((one.id, other.id), (one.digest, other.digest)) if a and b]
+        return any(a == b for a, b in pairs)
+    return bool(one == other)
 
 
 _HEADER = """\

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -15,7 +14,7 @@ from difyfleet.spec.annotations import without_empty_sections
 from difyfleet.spec.document import Node, read
 from difyfleet.spec.engine_files import engine_files
 from difyfleet.spec.explain import explain, given
-from difyfleet.spec.lock import VERSION, Lock, LockedImage, LockedModel
+from difyfleet.spec.lock import VERSION, Lock
 from difyfleet.spec.models import Docker, HostSpec, Model, Ollama
 from difyfleet.spec.problems import Position, Problems
 from difyfleet.spec.values import model_name
@@ -191,18 +190,3 @@ def warn_of_leftovers(
             at = found.key_at if found else node.at
             text = f"{described(kind, name)}: no host declares it; difyfleet lock {inventory} drops it"
             problems.warn(at, "", text)
-
-
-def text_of(entry: LockedImage | LockedModel | str) -> str:
-    """A locked entry as people tell it from another one: the first 12 digits of its digest."""
-    if isinstance(entry, LockedImage):
-        return str(entry)
-    return (entry.digest if isinstance(entry, LockedModel) else entry).removeprefix("sha256:")[:12]
-
-
-def same(one: Any, other: Any) -> bool:
-    """Whether two entries are the same thing: images agree in one of their digests, all else is equal."""
-    if isinstance(one, LockedImage) and isinstance(other, LockedImage):
-        pairs = [(a, b) for a, b in ((one.id, other.id), (one.digest, other.digest)) if a and b]
-        return any(a == b for a, b in pairs)
-    return bool(one == other)

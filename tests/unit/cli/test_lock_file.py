@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from difyfleet.cli import lock_file as cli_lock_file
 from difyfleet.cli import run as command
 from difyfleet.fleet import lock_file
 from difyfleet.fleet.lock_file import Locking, Move
 from difyfleet.spec.lock import Lock, LockedImage
+from difyfleet.spec.pins import GROUPS
 
 ONE, TWO = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 WEBUI = "ghcr.io/open-webui/open-webui:0.4.7"
@@ -141,6 +143,10 @@ def test_a_broken_lock_file_is_not_written_over(inventory: Path, asked: list[dic
     assert command(["lock", str(inventory)]) == 64
     assert path.read_text() == "version: 2\n"
     assert asked == []
+
+
+def test_the_groups_that_can_be_updated() -> None:
+    assert cli_lock_file._GROUPS == GROUPS
 
 
 def test_a_misspelt_command_is_no_inventory(capsys: pytest.CaptureFixture[str]) -> None:
