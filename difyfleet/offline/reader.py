@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from difyfleet.offline.manifest import MANIFEST, BundleError, Manifest, parse
-from difyfleet.offline.tarball import Member, members, parts_of
+from difyfleet.offline.tarball import Member, list_of_parts, members, part_name, parts_of
 
 AGAIN = "copy the bundle anew, or make it again: difyfleet bundle make"
 
@@ -121,7 +121,12 @@ class Tar(_Base):
 
     @cached_property
     def _members(self) -> Mapping[str, Member]:
-        return {member.name: member for member in members(self.data, str(self.path))}
+        found: dict[str, Member] = {}
+        for member in members(self.data, str(self.path)):
+            if member.name in found:
+                raise BundleError("stands in the bundle twice", where=self.where(member.name), hint=AGAIN)
+            found[member.name] = member
+        return found
 
     def names(self) -> list[str]:
         return list(self._members)
@@ -235,6 +240,12 @@ def open_bundle(path: Path) -> Bundle:
                 )
         return Tar(name, io.BufferedReader(Joined(list(parts)), 1 << 20))
     if not path.is_file():
+        if path.with_name(part_name(name.name, 0)).is_file():
+            raise BundleError(
+                "the list of parts is missing",
+                where=str(list_of_parts(name)),
+                hint="copy it to the parts, or join them: cat NAME.tar.0* > NAME.tar",
+            )
         raise BundleError(
             "there is no such bundle",
             where=str(path),

@@ -14,10 +14,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO
 
-from difyfleet.offline.manifest import BundleError
+from difyfleet.offline.layout import ARCHIVE, INDEX, LAYOUT, SIGNATURE, SUMS
+from difyfleet.offline.manifest import MANIFEST, BundleError
 
 BLOCK = tarfile.BLOCKSIZE
 _END = 2 * BLOCK  # two empty blocks end a tar; no padding to a record after them
+_FIRST = (MANIFEST, SUMS, SIGNATURE, LAYOUT, INDEX, ARCHIVE)
 _LINE = re.compile(r"([0-9a-f]{64})  (\S+)")
 
 
@@ -109,6 +111,34 @@ def parts_of(tar: Path) -> dict[Path, str] | None:
 def part_name(tar: str, number: int) -> str:
     """`prod.tar.000`, `prod.tar.001`, ..."""
     return f"{tar}.{number:03}"
+
+
+def _in_order(folder: Path) -> list[str]:
+    """Small files first, so that whoever only inspects a bundle reads only its beginning."""
+    small = [name for name in _FIRST if (folder / name).is_file()]
+    return [*small, *sorted(f"blobs/sha256/{file.name}" for file in (folder / "blobs" / "sha256").iterdir())]
+
+
+def pack(folder: Path, tar: Path, part_size: int | None = None) -> None:
+    """Write a bundle's folder as one tar.
+
+    Args:
+        part_size: bytes of a part; None = the tar is one file. What an earlier run left under these names goes.
+    """
+    tar.unlink(missing_ok=True)
+    for old in tar.parent.glob(f"{tar.name}.[0-9][0-9][0-9]"):
+        old.unlink()
+    list_of_parts(tar).unlink(missing_ok=True)
+    with Parts(tar, part_size) if part_size else tar.open("wb") as out:
+        for name in _in_order(folder):
+            file = folder / name
+            size = file.stat().st_size
+            out.write(header(name, size))
+            with file.open("rb") as source:
+                while piece := source.read(1 << 20):
+                    out.write(piece)
+            out.write(bytes(padding(size)))
+        out.write(bytes(_END))
 
 
 class Parts(io.RawIOBase):

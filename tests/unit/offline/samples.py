@@ -6,9 +6,13 @@ import hashlib
 import io
 import json
 import tarfile
+from collections.abc import Callable
+from pathlib import Path
 
+from difyfleet.offline import minisign
 from difyfleet.offline.layout import image_manifest
 from difyfleet.offline.manifest import File, Image, Manifest, Model, digest_of
+from difyfleet.offline.store import Store
 
 
 def layer(name: str, content: bytes) -> bytes:
@@ -134,3 +138,37 @@ def small(architecture: str = "amd64") -> tuple[Manifest, dict[str, bytes]]:
         ),
         blobs,
     )
+
+
+def write(
+    folder: Path, sign: Callable[[bytes], bytes] | None = None, architecture: str = "amd64"
+) -> Manifest:
+    """The small bundle as a folder."""
+    manifest, blobs = small(architecture)
+    store = Store(folder)
+    for data in blobs.values():
+        store.put_bytes(data)
+    store.finish(manifest, sign)
+    return manifest
+
+
+# a pair of throw-away keys that minisign 0.11 made (-W: not encrypted), and its signature of b"hello\n"
+SECRET_KEY = """\
+untrusted comment: minisign encrypted secret key
+RWQAAEIyAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAhLfoECwRpDFHVRqrC7fUFbxeq6m7reHX193luFvaJBTCf/GDA0RlkcE0z8EJ+cNYxDBh9j3vsLxDLVipfiWHno6o4IzFRbqTAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=
+"""
+PUBLIC_KEY = "RWSEt+gQLBGkMcE0z8EJ+cNYxDBh9j3vsLxDLVipfiWHno6o4IzFRbqT"
+SIGNATURE_OF_HELLO = b"""\
+untrusted comment: signature from minisign secret key
+RUSEt+gQLBGkMcTww5EJ67qMZE39+bOl+vpoGD3CqTzLpMT6bJCM6VVgtVLiqvCzGLA4C5NLugDzF8/3y9kmINwCzbEFtTM7qAY=
+trusted comment: trusted words
+sjjxBVJuR5gmxgTmjwdpNxdntYzMZWntdDdhS7CSMBHnnKc2ybkGkx0s0P5X4jaD4SvGqGhnqhIDBQlHGQp1Dg==
+"""
+
+
+def signer(folder: Path) -> Callable[[bytes], bytes]:
+    """Signs with SECRET_KEY."""
+    path = folder / "test.key"
+    path.write_text(SECRET_KEY)
+    key = minisign.read_secret_key(path)
+    return lambda data: minisign.sign(data, key, "difyfleet bundle of prod")
