@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 from collections.abc import Iterator
 
@@ -52,9 +53,8 @@ class Watch:
                 table.add_row(f"[bold]{name}[/]", busy)
             self._live.update(table)
         else:
-            step = text.split("%")[0].rstrip(
-                "0123456789. "
-            )  # a percentage counting up is one line in a log, not a thousand
+            # a percentage or a number of MB counting up is one line in a log, not a thousand
+            step = re.split(r"%| MB", text)[0].rstrip("0123456789. ")
             if self._printed.get(host) != step:
                 self._printed[host] = step
                 self._console.print(f"{host}: {mask(text)}", highlight=False, markup=False)

@@ -20,7 +20,8 @@ VERSION: Final = 1
 MANIFEST = "bundle.json"  # not manifest.json: that is the name by which `docker load` knows an archive
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 Architecture = Literal["amd64", "arm64"]
-_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}  # `uname -m` -> Go's name, which images use
+Kind = Literal["engine", "compose", "wheel", "document"]
+MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}  # `uname -m` -> Go's name, which images use
 
 
 class BundleError(FleetError):
@@ -71,7 +72,7 @@ class Model(_Part):
 class File(_Part):
     """Anything that is one file: Docker's static archive, the Compose plugin, a Python wheel, a document."""
 
-    kind: Literal["engine", "compose", "wheel", "document"]
+    kind: Kind
     name: str = Field(
         ..., description="File name; of a document: KNOWLEDGE/NAME, its knowledge base's key and its name."
     )
@@ -172,7 +173,7 @@ class Manifest(_Part):
         Raises:
             BundleError: the bundle is for another architecture.
         """
-        wanted = _MACHINES.get(machine, machine)
+        wanted = MACHINES.get(machine, machine)
         if wanted != self.architecture:
             raise BundleError(
                 f"the bundle is for {self.architecture}, this machine is {wanted}",

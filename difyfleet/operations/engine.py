@@ -75,24 +75,22 @@ def sources(docker: Docker, recorded: Mapping[str, Any] | None = None) -> tuple[
         _source(
             archive,
             known.get("archive_sha256") if known.get("version") == docker.version else None,
-            f"docker-{docker.version}.tgz",
         ),
         _source(
             compose,
             known.get("compose_sha256") if known.get("compose_version") == docker.compose_version else None,
-            f"docker-compose-{docker.compose_version}",
         ),
     )
 
 
-def _source(wanted: EngineFile, recorded: str | None, target: str) -> Source:
+def _source(wanted: EngineFile, recorded: str | None) -> Source:
     sha256 = wanted.sha256 or (sha256_of(wanted.file) if wanted.file else None) or recorded
     if sha256 is None and wanted.url is not None and not wanted.url.startswith("https://"):
         raise HostError(
             f"no SHA-256 for {wanted.url}, and http cannot be trusted without one",
             hint=f"set {wanted.key}, or docker.bundle.sha256sums with a line for {wanted.name}",
         )
-    return Source(wanted.url, wanted.file, sha256, target)
+    return Source(wanted.url, wanted.file, sha256, wanted.kept_as)
 
 
 def differences(docker: Docker, seen: StaticEngine) -> list[str]:

@@ -167,11 +167,12 @@ class DoorConnector(SSHConnector):
             )
         return status in accepted, output
 
-    def start(self, command: StringCommand, kind: str, what: str) -> Channel:
-        """Start a command for bash, as root, and give its channel: standard input open, both outputs in one stream.
+    def start(self, command: StringCommand, kind: str, what: str, *, combine: bool = True) -> Channel:
+        """Start a command for bash, as root, and give its channel, standard input open.
 
         Args:
             kind, what: for the journal.
+            combine: both outputs in one stream.
 
         Raises:
             SSHException, OSError, EOFError: there is no channel to be had.
@@ -183,7 +184,7 @@ class DoorConnector(SSHConnector):
             raise SSHException("not connected")
         journal.current().write(self.host.name, kind, "exec", what)
         channel = transport.open_session(timeout=READ_TIMEOUT)
-        channel.set_combine_stderr(True)
+        channel.set_combine_stderr(combine)
         channel.exec_command(line)
         channel.sendall(password.encode())
         return channel

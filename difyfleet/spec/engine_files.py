@@ -33,6 +33,11 @@ class EngineFile:
     def name(self) -> str:
         return self.file.name if self.file else (self.url or "").rsplit("/", 1)[-1]
 
+    @property
+    def kept_as(self) -> str:
+        """Its name in the host's download folder."""
+        return f"docker-{self.version}.tgz" if self.kind == "engine" else f"docker-compose-{self.version}"
+
 
 def engine_files(docker: Docker) -> tuple[EngineFile, EngineFile]:
     """The archive with the engine, and the Compose plugin."""

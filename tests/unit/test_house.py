@@ -48,7 +48,7 @@ ALLOWED = {
         "difyfleet.stack",
     },
     "difyfleet.report": {"difyfleet.fleet"},
-    "difyfleet.offline": {"difyfleet.spec", "difyfleet.remote", "difyfleet.fleet"},
+    "difyfleet.offline": {"difyfleet.spec", "difyfleet.remote", "difyfleet.facts", "difyfleet.fleet"},
     "difyfleet.remote": set(),
     "difyfleet.clients": set(),
     "difyfleet.facts": set(),
