@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import yaml
 
@@ -36,6 +38,10 @@ def test_the_lock_file_from_a_fresh_host_to_a_mended_one(bare_host: LabHost) -> 
     assert sorted(locked["images"]) == [WEBUI, OLLAMA]
     assert host.changing_commands() == []
 
+    # over http an engine without a known hash is refused: from here on only the lock file knows it
+    written = yaml.safe_load(host.inventory.read_text())
+    del written["docker"]["bundle"]["sha256sums"]
+    host.inventory.write_text(yaml.safe_dump(written, allow_unicode=True))
     applied = host.apply()
     assert applied.code == 0, applied.out + applied.err
     assert host.plan().code == 0
@@ -68,6 +74,35 @@ def test_the_lock_file_from_a_fresh_host_to_a_mended_one(bare_host: LabHost) -> 
     assert image_id(host, OLLAMA) == locked["images"][OLLAMA]["id"]
     assert host.plan().code == 0
     assert host.verify().code == 0
+
+    # engine and Compose came from the locked files; were others locked, plan and drift would say so
+    engine = json.loads(host.sh("cat /etc/difyfleet/engine.json"))
+    docker = locked["docker"]
+    assert docker["engine"] == {engine["version"]: f"sha256:{engine['archive_sha256']}"}
+    assert docker["compose"] == {engine["compose_version"]: f"sha256:{engine['compose_sha256']}"}
+    path.write_text(text.replace(engine["archive_sha256"], "0" * 64))
+    assert any("installed from another archive" in why for why in host.plan().would_change)
+    drift = host.difyfleet("drift", str(host.inventory), "--json")
+    assert drift.code == 2
+    assert "installed from another archive" in drift.out
+
+    # --update ollama looks again what that group means, and touches no other
+    for kind, name in (("images", OLLAMA), ("images", WEBUI), ("models", MODEL)):
+        assert locked[kind][name]["digest"] in text
+    stale = text
+    for entry in (locked["images"][OLLAMA], locked["images"][WEBUI]):
+        stale = stale.replace(entry["digest"], f"sha256:{'0' * 64}").replace(
+            entry["id"], f"sha256:{'1' * 64}"
+        )
+    path.write_text(stale)
+    moved = host.difyfleet("lock", str(host.inventory), "--update", "ollama", "--json")
+    assert moved.code == 0, moved.err
+    assert [(move["kind"], move["name"]) for move in moved.json["moves"]] == [("image", OLLAMA)]
+    after = yaml.safe_load(path.read_text())
+    assert after["images"][OLLAMA] == locked["images"][OLLAMA]
+    assert after["images"][WEBUI] == yaml.safe_load(stale)["images"][WEBUI]
+    path.write_text(text)
+    assert host.plan().code == 0
 
     # a model that is declared and not locked: nothing is contacted
     host.inventory.write_text(host.inventory.read_text().replace("nomic-embed-text", "llama3.2"))
