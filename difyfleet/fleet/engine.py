@@ -26,6 +26,7 @@ from difyfleet.fleet import events, leases
 from difyfleet.fleet.callbacks import ConnectErrors, Said
 from difyfleet.fleet.declared import Memory
 from difyfleet.fleet.inventory import names_and_data
+from difyfleet.fleet.reading_ahead import Readers
 from difyfleet.fleet.results import (
     CHANGED,
     FAILED,
@@ -77,6 +78,7 @@ class Engine:
         self._said = Said()
         self._alive: list[Any] = []
         self._code: Any = None
+        self._readers: Readers | None = Readers(roles, switches)
 
     def __enter__(self) -> Engine:
         self._previous_handlers = list(pyinfra_logger.handlers)
@@ -126,7 +128,8 @@ class Engine:
         """Run deploy.py on every connected host. With check_for_changes this is the plan."""
         self.state.check_for_changes = check_for_changes
         self.state.set_stage(StateStage.Prepare)
-        self._each(list(self._alive), lambda host: self._run_deploy(host, stack.CONVERGE))
+        converge = self._read_ahead if check_for_changes else self._run_deploy
+        self._each(list(self._alive), lambda host: converge(host, stack.CONVERGE))
         for host in self._alive:
             self.results[host.name].operations = [
                 self._planned(host, op_hash) for op_hash in host.op_hash_order
@@ -159,6 +162,7 @@ class Engine:
         """
         self.state.set_stage(StateStage.Execute)
         self.state.is_executing = True
+        self._readers = None  # a run that changes hosts looks at them again, itself
         prepared = list(self._alive)
         self._each(prepared, lambda host: self._execute_host(host, only))
         self.state.is_executing = False
@@ -221,6 +225,11 @@ class Engine:
             return f"{type(error).__name__}: {error} ({last.name}, line {last.lineno} of {last.filename})"
         return None
 
+    def _read_ahead(self, host: Any, face: str) -> None:
+        """_run_deploy, its reads in one exec while the run has changed nothing."""
+        with self._readers.phase(host, face) if self._readers else contextlib.nullcontext():
+            self._run_deploy(host, face)
+
     def _run_deploy(self, host: Any, face: str) -> None:
         if self._code is None:
             path = deploy_file()
@@ -258,7 +267,7 @@ class Engine:
     def _check_host(self, host: Any) -> None:
         result = self.results[host.name]
         try:
-            self._run_deploy(host, stack.CHECKS)
+            self._read_ahead(host, stack.CHECKS)
         finally:
             result.checks = [
                 CheckResult(role, check.name, check.ok, mask(check.evidence), check.hint, check.warn_only)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pyinfra.api.host
-from paramiko import Channel, SSHException
+from paramiko import Channel, ChannelException, SSHException
 from pyinfra import logger
 from pyinfra.api import StringCommand
 from pyinfra.api.exceptions import ConnectError
@@ -21,8 +21,11 @@ from pyinfra.connectors.util import CommandOutput, make_unix_command, read_outpu
 
 from difyfleet.errors import ConnectionLost
 from difyfleet.remote import journal
-from difyfleet.remote.lease import Lease, at_work, require_lease
-from difyfleet.secrets import Secret
+from difyfleet.remote.changes import about_to_change
+from difyfleet.remote.learned_reads import Read
+from difyfleet.remote.lease import Lease, at_work
+from difyfleet.remote.read_ahead import ReadAhead
+from difyfleet.secrets import Secret, mask
 
 READ_TIMEOUT = 120  # seconds a fact may take; a hanging docker daemon must not hang the run
 CHANGE_TIMEOUT = (
@@ -85,6 +88,7 @@ class DoorConnector(SSHConnector):
 
     sudo_password: Secret | None = None
     lease: Lease | None = None  # what this run holds on the host; no change goes out without it
+    ahead: ReadAhead | None = None  # answers to reads that this run is expected to make
 
     @staticmethod
     def make_names_data(name: str) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
@@ -151,14 +155,19 @@ class DoorConnector(SSHConnector):
         for unused in ("_sudo_password", "_su_password", "_retries", "_retry_delay", "_retry_until"):
             arguments.pop(unused, None)
         if kind == journal.CHANGE:
-            require_lease(self)
+            about_to_change(self)
         before = at_work() if kind == journal.CHANGE and self.lease is not None else ""
         if kind == journal.CHANGE and stdin:
             before += whole_input(len(stdin.encode()))
         line, password, shown = self._line(command, arguments, before)
-        journal.current().write(self.host.name, kind, "exec", shown, self.operation_name())
         logger.debug("%s on %s: %s", kind, self.host.name, shown)
-        status, output = self._exec(line, password + stdin, timeout)
+        known = None
+        if kind == journal.READ and not stdin and self._may_be_kept(line, shown):
+            known = self._read_ahead(Read(line, timeout, asks=bool(password)))
+        if known is None:
+            journal.current().write(self.host.name, kind, "exec", shown, self.operation_name())
+            known = self._exec_beside_reads(line, password + stdin, timeout)
+        status, output = known
         if status != 0 and any(
             text.strip() == "sudo: a password is required" for text in output.stderr_lines
         ):
@@ -188,6 +197,41 @@ class DoorConnector(SSHConnector):
         channel.exec_command(line)
         channel.sendall(password.encode())
         return channel
+
+    def open(self, line: str) -> Channel:
+        """An exec channel for a line of the login shell: standard input open, both outputs apart. The caller journals it.
+
+        Raises:
+            SSHException, OSError, EOFError: there is no channel to be had.
+        """
+        transport = self.client.get_transport() if self.client else None
+        if transport is None:
+            raise SSHException("not connected")
+        channel = transport.open_session(timeout=READ_TIMEOUT)
+        channel.exec_command(line)
+        return channel
+
+    @staticmethod
+    def _may_be_kept(line: str, shown: str) -> bool:
+        """Whether a line holds no secret: neither one that pyinfra hides nor one known here."""
+        return line.endswith(shown) and mask(line) == line
+
+    def _read_ahead(self, read: Read) -> tuple[int, CommandOutput] | None:
+        try:
+            return self.ahead.answer(read, self.sudo_password) if self.ahead is not None else None
+        except TimeoutError as error:
+            self.require_connection(error)
+            raise
+
+    def _exec_beside_reads(self, line: str, stdin: str, timeout: int) -> tuple[int, CommandOutput]:
+        """An exec, also where sshd gives one session at a time only and reads under way have it."""
+        try:
+            return self._exec(line, stdin, timeout)
+        except ChannelException:
+            if self.ahead is None or not self.ahead.busy:
+                raise
+            self.ahead.drop()
+            return self._exec(line, stdin, timeout)
 
     def _line(
         self, command: StringCommand, arguments: dict[str, Any], before: str = ""
@@ -274,13 +318,15 @@ class DoorConnector(SSHConnector):
 
     def put_file(self, *args: Any, **kwargs: Any) -> bool:
         """pyinfra's SFTP upload, journalled as a change. Our own files go through operations.files.put instead."""
-        require_lease(self)
+        about_to_change(self)
         journal.current().write(
             self.host.name, journal.CHANGE, "sftp", f"put {args[1] if len(args) > 1 else ''}"
         )
         return bool(super().put_file(*args, **kwargs))
 
     def disconnect(self) -> None:
+        if self.ahead is not None:
+            self.ahead.drop()
         super().disconnect()
         if self.client is not None:
             self.client.close()

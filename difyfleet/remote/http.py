@@ -23,8 +23,8 @@ from urllib3.poolmanager import PoolManager
 from urllib3.util.ssltransport import SSLTransport
 
 from difyfleet.remote import journal
+from difyfleet.remote.changes import about_to_change
 from difyfleet.remote.door import is_reading, reading
-from difyfleet.remote.lease import require_lease
 
 __all__ = ["reading", "session"]
 
@@ -203,7 +203,7 @@ class ExecTunnelAdapter(HTTPAdapter):
         kind = journal.READ if request.method in _READS or is_reading() else journal.CHANGE
         where = (request.url or "").split("?")[0]
         if kind == journal.CHANGE:
-            require_lease(self._door)
+            about_to_change(self._door)
         operation = self._door.operation_name()
         journal.current().write(self._door.host.name, kind, "http", f"{request.method} {where}", operation)
         if kwargs.get("timeout") is None:

@@ -10,7 +10,7 @@ from typing import Any
 from difyfleet.errors import HostError
 from difyfleet.progress import report
 from difyfleet.remote import journal
-from difyfleet.remote.lease import require_lease
+from difyfleet.remote.changes import about_to_change
 
 _CHUNK = 1 << 18
 
@@ -31,7 +31,7 @@ def send(host: Any, source: Path, target: str, *, mode: str = "0644") -> None:
         HostError: the copy broke or arrived with another hash; the target is as it was.
     """
     door = host.connector
-    require_lease(door)
+    about_to_change(door)
     journal.current().write(host.name, journal.CHANGE, "exec", f"upload {source.name} to {target}")
     temp = shlex.quote(f"{target}.difyfleet-new")
     script = f"umask 077; cat > {temp} && sha256sum < {temp} && chmod {mode} {temp}"

@@ -7,14 +7,11 @@ difyfleet's own: journal, operations, engine, verbs, command line.
 
 from __future__ import annotations
 
-import getpass
-import grp
 import os
-import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryFile
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,11 +24,8 @@ from difyfleet import stack
 from difyfleet.remote import journal
 from difyfleet.remote.door import DoorConnector
 from difyfleet.spec.models import HostSpec
+from tests.unit.fleet import login_shell
 from tests.unit.remote.channel import Channel
-
-# a folder of the host at the beginning of a path: not inside another path, not a word of prose
-_FOLDERS = re.compile(r"(?<![\w./@-])/(?=(?:etc|opt|run|srv|var/lib|proc/sys|usr/local|usr/lib/sysctl\.d)\b)")
-_ME, _GROUP = getpass.getuser(), grp.getgrgid(os.getgid()).gr_name
 
 
 class Sandbox:
@@ -67,42 +61,27 @@ class Sandbox:
 
     def exec(self, host: str, line: str, stdin: str, timeout: int) -> tuple[int, CommandOutput]:
         """What `DoorConnector._exec` does, here."""
-        root = self.host(host)
-        line = _FOLDERS.sub(f"{root}/", line).replace("root:root", f"{_ME}:{_GROUP}")
-        status, stdout, stderr = _spawn(
-            ["timeout", str(timeout), "sh", "-c", line],
-            stdin,
-            {"PATH": f"{root}/bin:/usr/bin:/bin", "ROOT": str(root)},
-        )
-        lines = [OutputLine("stdout", self._as_on_a_host(root, text)) for text in stdout.splitlines()]
-        lines += [OutputLine("stderr", self._as_on_a_host(root, text)) for text in stderr.splitlines()]
+        status, stdout, stderr = login_shell.run(self.host(host), line, stdin, timeout)
+        lines = [OutputLine("stdout", text) for text in stdout.splitlines()]
+        lines += [OutputLine("stderr", text) for text in stderr.splitlines()]
         return status, CommandOutput(lines)
+
+    def open(self, host: str, line: str) -> Channel:
+        """What `DoorConnector.open` does, here. Its lines come to a login shell that does what `exec` does."""
+        shell = self.root / f"login-shell-{host}"
+        if not shell.exists():
+            here = Path(__file__).resolve().parents[3]
+            shell.write_text(
+                f"#!{sys.executable} -ES\nimport sys\nsys.path.insert(0, {str(here)!r})\n"
+                "from tests.unit.fleet.login_shell import main\n"
+                f"main({str(self.host(host))!r}, sys.argv[2])\n"
+            )
+            shell.chmod(0o755)
+        return Channel(line, {"PATH": os.environ["PATH"], "SHELL": str(shell)}, apart=True)
 
     def start(self, host: str, script: str) -> Channel:
         """What `DoorConnector.start` does, here."""
-        return Channel(_FOLDERS.sub(f"{self.host(host)}/", script))
-
-    @staticmethod
-    def _as_on_a_host(root: Path, text: str) -> str:
-        text = text.replace(f"{root}/", "/")
-        for mine in (f"|{_ME}|{_GROUP}|", f"|{_ME}:{_GROUP}|"):
-            text = text.replace(mine, mine.replace(_ME, "root").replace(_GROUP, "root"))
-        return text
-
-
-def _spawn(argv: list[str], stdin: str, env: dict[str, str]) -> tuple[int, str, str]:
-    """Run a program to its end: exit status, standard output, standard error. Ten times as quick as gevent's subprocess, which forks."""
-    with TemporaryFile() as inward, TemporaryFile() as outward, TemporaryFile() as errors:
-        inward.write(stdin.encode())
-        inward.seek(0)
-        files = [
-            (os.POSIX_SPAWN_DUP2, file.fileno(), number)
-            for number, file in enumerate((inward, outward, errors))
-        ]
-        _, status = os.waitpid(os.posix_spawnp(argv[0], argv, env, file_actions=files), 0)
-        outward.seek(0)
-        errors.seek(0)
-        return os.waitstatus_to_exitcode(status), outward.read().decode(), errors.read().decode()
+        return Channel(login_shell.here(self.host(host), script))
 
 
 _current: list[Sandbox] = []
@@ -145,6 +124,7 @@ def sandbox(root: Path, *roles: Any) -> Iterator[Sandbox]:
             "_exec",
             lambda self, line, stdin, timeout: box.exec(self.host.name, line, stdin, timeout),
         ),
+        (DoorConnector, "open", lambda self, line: box.open(self.host.name, line)),
         (
             DoorConnector,
             "start",

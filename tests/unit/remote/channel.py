@@ -10,10 +10,14 @@ import subprocess
 class Channel:
     """paramiko's channel as far as it is used, with a process behind it."""
 
-    def __init__(self, command: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, command: str, environment: dict[str, str] | None = None, *, apart: bool = False
+    ) -> None:
+        """apart: standard error goes elsewhere; else into the same stream."""
         pipe = subprocess.PIPE
+        errors = subprocess.DEVNULL if apart else subprocess.STDOUT
         self.process = subprocess.Popen(
-            ["/bin/bash", "-c", command], stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, env=environment
+            ["/bin/bash", "-c", command], stdin=pipe, stdout=pipe, stderr=errors, env=environment
         )
         self._limit: float | None = None
         self.status_event = self

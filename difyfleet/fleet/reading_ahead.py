@@ -1,0 +1,87 @@
+"""When a run reads ahead (remote/read_ahead.py), and what makes two runs the same.
+
+A phase is read ahead only while nothing is changed: a plan, and the checks of a verify or a drift. Two runs are the same for it when
+host, phase, roles, switches, the resolved inventory, the deploy code and pyinfra are. `DIFYFLEET_READ_AHEAD=0` turns it off; so does a
+file `off` in the state folder's `read-ahead`, for a scheduled run whose environment is out of reach.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import hmac
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from difyfleet.fleet import plan_digest
+from difyfleet.fleet.declared import controller_key
+from difyfleet.paths import state_dir
+from difyfleet.remote.learned_reads import Learned
+from difyfleet.remote.read_ahead import ReadAhead
+from difyfleet.spec.models import HostSpec
+
+SWITCH = "DIFYFLEET_READ_AHEAD"
+
+
+def folder() -> Path:
+    """Where the reads of each host are remembered."""
+    return state_dir() / "read-ahead"
+
+
+def switched_on() -> bool:
+    """Whether runs read ahead at all."""
+    return os.environ.get(SWITCH, "1") != "0" and not (folder() / "off").exists()
+
+
+class Readers:
+    """The hosts of one run, and what they may read ahead.
+
+    Args:
+        roles, switches: of the run; they decide what is read.
+    """
+
+    def __init__(self, roles: Iterable[str] = (), switches: Mapping[str, Any] | None = None) -> None:
+        self._roles, self._switches = sorted(roles), sorted((switches or {}).items())
+        self._faces: dict[str, list[str]] = {}  # by host, those seen so far
+        self._on = switched_on()
+
+    @contextlib.contextmanager
+    def phase(self, host: Any, face: str) -> Iterator[None]:
+        """Inside, the host's reads are answered from what was read ahead, and learned.
+
+        Args:
+            host: pyinfra's host.
+            face: converge or checks.
+        """
+        if not self._on:
+            yield
+            return
+        door = host.connector
+        if door.ahead is None:
+            door.ahead = ReadAhead(host.name, door.open, self._learned(host.data.spec))
+        faces = self._faces.setdefault(host.name, [])
+        faces.append(face)  # what a plan has read before, checks may not ask again
+        door.ahead.begin(" ".join([*faces, *self._roles]))
+        whole = False
+        try:
+            yield
+            whole = host not in host.state.failed_hosts
+        finally:
+            door.ahead.end(learn=whole)
+
+    def _learned(self, spec: HostSpec) -> Learned:
+        said = json.dumps(
+            [_code(), spec.model_dump(mode="json"), self._roles, self._switches], sort_keys=True, default=str
+        )
+        digest = hmac.new(controller_key(), said.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+        place = hashlib.sha256(f"{spec.address} {spec.ssh.user} {spec.ssh.port}".encode()).hexdigest()[:8]
+        return Learned(folder() / f"{spec.name}-{place}.json", digest)
+
+
+@functools.lru_cache(maxsize=1)
+def _code() -> str:
+    return plan_digest.of_code()

@@ -1,0 +1,69 @@
+"""Which reads a run makes of a host: remembered by the controller, so that the next run of the same deploy can ask for them at once.
+
+Commands only, never an answer; a command that holds a secret is not kept (the door sees to that).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from difyfleet.paths import write_whole
+
+_VERSION = 1
+
+
+class Read(NamedTuple):
+    """One read as it goes to the host: what sudo, su, environment and folder make of it stands in the line."""
+
+    line: str
+    timeout: int  # seconds
+    asks: bool = False  # sudo reads the password from standard input
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What the last run of the same deploy read, by phase, in a file of the controller's state folder (mode 0600).
+
+    Args:
+        path: the host's file.
+        digest: of all that decides what is read; reads that were learned under another one are not used.
+    """
+
+    path: Path
+    digest: str
+
+    def load(self, phase: str) -> Counter[Read]:
+        """The reads of a phase in their order, with how often each was asked. A file that cannot be read has none."""
+        entry = self._file().get(phase, {})
+        try:
+            if entry["digest"] != self.digest:
+                return Counter()
+            return Counter(
+                {
+                    Read(str(line), int(seconds), bool(asks)): int(times)
+                    for line, seconds, asks, times in entry["reads"]
+                }
+            )
+        except (KeyError, TypeError, ValueError):
+            return Counter()
+
+    def save(self, phase: str, reads: Counter[Read]) -> None:
+        """Keep what a phase has read for the next run."""
+        if reads == self.load(phase):
+            return
+        entry = {"digest": self.digest, "reads": [[*read, times] for read, times in reads.items()]}
+        phases = {**self._file(), phase: entry}
+        write_whole(
+            self.path, json.dumps({"version": _VERSION, "phases": phases}, ensure_ascii=False, indent=0)
+        )
+
+    def _file(self) -> dict[str, Any]:
+        try:
+            document = json.loads(self.path.read_text(encoding="utf-8"))
+            return dict(document["phases"]) if document["version"] == _VERSION else {}
+        except (OSError, KeyError, TypeError, ValueError):
+            return {}
