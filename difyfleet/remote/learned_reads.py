@@ -20,7 +20,7 @@ class Read(NamedTuple):
     """One read as it goes to the host: what sudo, su, environment and folder make of it stands in the line."""
 
     line: str
-    timeout: int  # seconds
+    timeout: float  # seconds
     asks: bool = False  # sudo reads the password from standard input
 
 
@@ -44,7 +44,7 @@ class Learned:
                 return Counter()
             return Counter(
                 {
-                    Read(str(line), int(seconds), bool(asks)): int(times)
+                    Read(str(line), float(seconds), bool(asks)): int(times)
                     for line, seconds, asks, times in entry["reads"]
                 }
             )

@@ -30,6 +30,7 @@ from difyfleet.secrets import Secret
 
 FRESH = 30.0  # seconds an answer may be old, counted from the moment the host had it at the earliest
 AT_ONCE = 4  # reads that run side by side on the host
+YOUNG = 1.0  # seconds after which a read no longer keeps another one waiting: one that hangs blocks nobody
 MOST = 4 << 20  # bytes of an answer; a larger one is fetched by an exec of its own
 SEND_TIMEOUT = 60.0  # seconds until the host has taken the request
 MOST_ASKED = 1 << 20  # bytes of all commands of one request
@@ -130,6 +131,7 @@ class ReadAhead:
             "reads": self._sent,
             "password": f"{password.reveal()}\n" if password is not None else "",
             "at_once": AT_ONCE,
+            "young": YOUNG,
             "most": MOST,
         }
         program = _SCRIPT.read_bytes()

@@ -21,21 +21,20 @@ import threading
 import time
 from typing import Any
 
-YOUNG = 1.0  # seconds after which a read no longer keeps another one waiting: one that hangs blocks nobody
-
 
 class Reader:
     """All reads of one request.
 
     Args:
         request: `nonce`, `reads` ([line, seconds it may take, whether sudo asks for the password]), `password`, `at_once` (reads that
-            run side by side), `most` (bytes that an answer may have).
+            run side by side), `young` (seconds after which a read no longer keeps others waiting), `most` (bytes of an answer).
     """
 
     def __init__(self, request: dict[str, Any]) -> None:
         self.nonce = request["nonce"]
         self.reads = request["reads"]
         self.password = request["password"]
+        self.young = request["young"]
         self.most = request["most"]
         self.began = time.monotonic()
         self.shell = os.environ.get("SHELL") or pwd.getpwuid(os.getuid()).pw_shell or "/bin/sh"
@@ -88,9 +87,11 @@ class Reader:
                     now = time.monotonic()
                     if now >= deadline:
                         return self._given_up(process, "late")
-                    if slot and now >= began + YOUNG:
+                    if slot and now >= began + self.young:
                         slot.pop().release()
-                    for key, _ in selector.select(min(deadline, began + YOUNG if slot else deadline) - now):
+                    for key, _ in selector.select(
+                        min(deadline, began + self.young if slot else deadline) - now
+                    ):
                         data = os.read(key.fd, 65536)
                         key.data.extend(data)
                         if not data:

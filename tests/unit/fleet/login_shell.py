@@ -1,6 +1,6 @@
 """How a host in a folder runs a command line: its folders are below the host's root, its programs are the stand-ins in bin/.
 
-Used in the tests' own process, and as the login shell of the many reads of one exec (sandbox.py).
+`run` does it for one line; `script` is a login shell for the many lines of one exec (sandbox.py).
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import getpass
 import grp
 import os
 import re
-import sys
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -53,8 +52,12 @@ def _spawn(argv: list[str], stdin: str, env: dict[str, str]) -> tuple[int, str, 
         return os.waitstatus_to_exitcode(status), outward.read().decode(), errors.read().decode()
 
 
-def main(root: str, line: str) -> None:
-    status, stdout, stderr = run(Path(root), line, "", 120)
-    sys.stdout.write(stdout)
-    sys.stderr.write(stderr)
-    sys.exit(status)
+def script(root: Path) -> str:
+    """The same as a program: a login shell for lines that arrive on the host many at a time. In sed, since Python would start for each."""
+    folders = _FOLDERS.pattern.partition("(?:")[2].partition(")")[0]
+    inward = f"s#(^|[^[:alnum:]_./@-])/({folders})\\b#\\1{root}/\\2#g; s/root:root/{_ME}:{_GROUP}/g"
+    outward = f"s#{root}/#/#g; s/\\|{_ME}([|:]){_GROUP}\\|/|root\\1root|/g"
+    return f"""#!/bin/bash
+export PATH={root}/bin:/usr/bin:/bin ROOT={root}
+sh -c "$(sed -E '{inward}' <<<"$2")" > >(sed -E '{outward}') 2> >(sed -E '{outward}' >&2)
+"""

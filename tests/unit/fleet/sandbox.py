@@ -8,7 +8,6 @@ difyfleet's own: journal, operations, engine, verbs, command line.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,12 +69,7 @@ class Sandbox:
         """What `DoorConnector.open` does, here. Its lines come to a login shell that does what `exec` does."""
         shell = self.root / f"login-shell-{host}"
         if not shell.exists():
-            here = Path(__file__).resolve().parents[3]
-            shell.write_text(
-                f"#!{sys.executable} -ES\nimport sys\nsys.path.insert(0, {str(here)!r})\n"
-                "from tests.unit.fleet.login_shell import main\n"
-                f"main({str(self.host(host))!r}, sys.argv[2])\n"
-            )
+            shell.write_text(login_shell.script(self.host(host)))
             shell.chmod(0o755)
         return Channel(line, {"PATH": os.environ["PATH"], "SHELL": str(shell)}, apart=True)
 
