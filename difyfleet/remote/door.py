@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import threading
 from collections.abc import Iterator
 from typing import Any
 
-import pyinfra.api.host
 from paramiko import Channel, ChannelException, SSHException
 from pyinfra import logger
 from pyinfra.api import StringCommand
@@ -25,6 +23,7 @@ from difyfleet.remote.changes import about_to_change
 from difyfleet.remote.learned_reads import Read
 from difyfleet.remote.lease import Lease, at_work
 from difyfleet.remote.read_ahead import ReadAhead
+from difyfleet.remote.reading import is_reading
 from difyfleet.secrets import Secret, mask
 
 READ_TIMEOUT = 120  # seconds a fact may take; a hanging docker daemon must not hang the run
@@ -32,41 +31,6 @@ CHANGE_TIMEOUT = (
     1800  # seconds a change may take unless it says otherwise; pulls are not changes, they are polled
 )
 _CHUNK = 1 << 18  # paramiko's sendall copies the rest of the buffer for every packet, so it is fed in pieces
-
-_local = threading.local()  # greenlet-local once gevent has patched threading
-
-
-def is_reading() -> bool:
-    """Whether the running code has declared that it only reads."""
-    return getattr(_local, "depth", 0) > 0
-
-
-@contextlib.contextmanager
-def reading() -> Iterator[None]:
-    """Commands and requests inside are journalled as reads. For POST requests that only ask, and for polling."""
-    _local.depth = getattr(_local, "depth", 0) + 1
-    try:
-        yield
-    finally:
-        _local.depth -= 1
-
-
-def _mark_facts_as_reads() -> None:
-    """Have pyinfra's Host.get_fact run inside reading(). It looks `get_fact` up in its module, so that is where the wrapper goes."""
-    module = pyinfra.api.host
-    original = module.get_fact
-    if getattr(original, "_difyfleet", False):
-        return
-
-    def get_fact(*args: Any, **kwargs: Any) -> Any:
-        with reading():
-            return original(*args, **kwargs)
-
-    get_fact._difyfleet = True  # type: ignore[attr-defined]
-    module.get_fact = get_fact
-
-
-_mark_facts_as_reads()
 
 
 def whole_input(size: int) -> str:

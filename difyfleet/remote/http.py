@@ -24,7 +24,7 @@ from urllib3.util.ssltransport import SSLTransport
 
 from difyfleet.remote import journal
 from difyfleet.remote.changes import about_to_change
-from difyfleet.remote.door import is_reading, reading
+from difyfleet.remote.reading import is_reading, reading
 
 __all__ = ["reading", "session"]
 

@@ -15,7 +15,8 @@ from difyfleet.fleet.engine import engine
 from difyfleet.fleet.results import FAILED
 from difyfleet.operations.files import put
 from difyfleet.remote import http, lease
-from difyfleet.remote.door import DoorConnector, is_reading, reading
+from difyfleet.remote.door import DoorConnector
+from difyfleet.remote.reading import is_reading, reading
 from difyfleet.spec.models import HostSpec
 from tests.unit.fleet.sandbox import Sandbox, role, spec
 

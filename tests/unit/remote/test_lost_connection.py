@@ -13,8 +13,9 @@ from pyinfra.connectors.util import CommandOutput, OutputLine
 
 from difyfleet.errors import ConnectionLost
 from difyfleet.remote import journal
-from difyfleet.remote.door import DoorConnector, reading, whole_input
+from difyfleet.remote.door import DoorConnector, whole_input
 from difyfleet.remote.lease import at_work
+from difyfleet.remote.reading import reading
 
 
 class Door(DoorConnector):

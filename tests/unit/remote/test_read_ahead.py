@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
 import stat
 import subprocess
 import tempfile
@@ -23,9 +23,10 @@ from pyinfra.connectors.util import CommandOutput, read_output_buffers
 
 from difyfleet.remote import journal, read_ahead
 from difyfleet.remote.changes import about_to_change
-from difyfleet.remote.door import DoorConnector, reading
+from difyfleet.remote.door import READ_TIMEOUT, DoorConnector
 from difyfleet.remote.learned_reads import Learned, Read
 from difyfleet.remote.read_ahead import ReadAhead
+from difyfleet.remote.reading import reading
 from difyfleet.secrets import MASK, Secret
 from tests.unit.remote.channel import Channel
 
@@ -34,15 +35,15 @@ ENVIRONMENT = {"SHELL": "/bin/bash", "PATH": "/usr/bin:/bin", "HOME": "/"}
 
 
 class File(BufferedFile):
-    """A pipe read the way paramiko reads a channel."""
+    """What a command said, read the way paramiko reads a channel."""
 
-    def __init__(self, pipe: Any) -> None:
+    def __init__(self, said: bytes) -> None:
         super().__init__()
-        self._pipe = pipe
+        self._said = io.BytesIO(said)
         self._set_mode("r", -1)
 
     def _read(self, size: int) -> bytes:
-        return os.read(self._pipe.fileno(), size)
+        return self._said.read(size)
 
 
 def by_itself(line: str) -> tuple[int, CommandOutput]:
@@ -56,9 +57,8 @@ def by_itself(line: str) -> tuple[int, CommandOutput]:
         stderr=pipe,
         env=ENVIRONMENT,
     ) as process:
-        output = read_output_buffers(
-            File(process.stdout), File(process.stderr), timeout=10, print_output=False, print_prefix=""
-        )
+        files = map(File, process.communicate())
+        output = read_output_buffers(*files, timeout=10, print_output=False, print_prefix="")
     return max(process.returncode, -1), output
 
 
@@ -385,7 +385,7 @@ def test_the_journal_counts_one_exec_and_shows_its_commands(host: Host) -> None:
 
 def test_what_carries_input_or_changes_is_never_read_ahead(host: Host) -> None:
     door = Door(host)
-    host.begin(Read("sh -c 'echo one'", read_timeout()))
+    host.begin(Read("sh -c 'echo one'", READ_TIMEOUT))
     with reading():
         door.run_shell_command(StringCommand("echo one"), _stdin="something")
     assert door.execs == ["sh -c 'echo one'"]
@@ -396,12 +396,6 @@ def test_what_carries_input_or_changes_is_never_read_ahead(host: Host) -> None:
         door.run_shell_command(StringCommand("echo one"))
     assert len(door.execs) == 3, "after a change everything is read again"
     assert host.opened == 0
-
-
-def read_timeout() -> int:
-    from difyfleet.remote.door import READ_TIMEOUT
-
-    return READ_TIMEOUT
 
 
 @pytest.mark.parametrize(
@@ -421,7 +415,7 @@ def test_a_command_with_a_secret_is_not_kept(host: Host, command: StringCommand)
 
 def test_exit_codes_that_count_as_success(host: Host) -> None:
     door = Door(host)
-    host.begin(*[Read("sh -c 'exit 3'", read_timeout())] * 2)
+    host.begin(*[Read("sh -c 'exit 3'", READ_TIMEOUT)] * 2)
     with reading():
         assert door.run_shell_command(StringCommand("exit 3"), _success_exit_codes=[0, 3])[0]
         assert not door.run_shell_command(StringCommand("exit 3"))[0]
@@ -437,7 +431,7 @@ def test_sudo_reads_its_password_from_standard_input(host: Host, tmp_path: Path)
     sudo.chmod(0o755)
     host.environment["PATH"] = f"{tmp_path}:/usr/bin:/bin"
     door = Door(host, "sudo-canary-8841")
-    host.begin(Read("sudo -H -k -S -p '' sh -c 'echo one'", read_timeout(), True))
+    host.begin(Read("sudo -H -k -S -p '' sh -c 'echo one'", READ_TIMEOUT, True))
     with reading():
         assert door.run_shell_command(StringCommand("echo one"), _sudo=True)[1].stdout_lines == ["16|0|one"]
     host.ahead.end(learn=True)
@@ -448,7 +442,7 @@ def test_sudo_reads_its_password_from_standard_input(host: Host, tmp_path: Path)
 def test_a_host_with_one_session_at_a_time(host: Host) -> None:
     door = Door(host)
     door.one_session = True
-    host.begin(Read("sh -c 'echo one'", read_timeout()), Read("sh -c 'sleep 20'", read_timeout()))
+    host.begin(Read("sh -c 'echo one'", READ_TIMEOUT), Read("sh -c 'sleep 20'", READ_TIMEOUT))
     with reading():
         assert door.run_shell_command(StringCommand("echo one"))[1].stdout_lines == ["one"]
         assert host.ahead.busy
