@@ -82,7 +82,10 @@ class ReadAhead:
         """
         self.drop()
         if self._phase is not None and learn:
-            self._learned.save(self._phase, self._asked)
+            try:
+                self._learned.save(self._phase, self._asked)
+            except OSError as error:  # a full disk: the next run does without
+                logger.debug("what was read of %s is not remembered: %s", self._name, error)
         self._phase = None
 
     def drop(self) -> None:

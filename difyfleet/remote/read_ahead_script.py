@@ -38,6 +38,7 @@ class Reader:
         self.most = request["most"]
         self.began = time.monotonic()
         self.shell = os.environ.get("SHELL") or pwd.getpwuid(os.getuid()).pw_shell or "/bin/sh"
+        self.environment = _environment()
         self._slots = threading.Semaphore(request["at_once"])
         self._writing = threading.Lock()
         self._running: set[subprocess.Popen[bytes]] = set()
@@ -58,6 +59,7 @@ class Reader:
         process = subprocess.Popen(
             [os.path.basename(self.shell), "-c", line],
             executable=self.shell,
+            env=self.environment,
             stdin=subprocess.PIPE if asks else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -122,6 +124,13 @@ class Reader:
         for process in list(self._running):
             _kill(process)
         os._exit(0)
+
+
+def _environment() -> dict[bytes, bytes]:
+    """The environment as sshd made it: python sets LC_CTYPE in its own where the locale is C (PEP 538)."""
+    with open("/proc/self/environ", "rb") as file:
+        pairs = (pair.partition(b"=") for pair in file.read().split(b"\0"))
+        return {name: value for name, _, value in pairs if name}
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

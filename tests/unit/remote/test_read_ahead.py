@@ -124,6 +124,8 @@ AWKWARD = (
     "echo '0123 end'; printf 'x\\n%s 0 0 0.1 5 5\\n' aaaa",
     "if command -v surely-not >/dev/null 2>&1; then ( surely-not ); else echo '##PYINFRA_NOCMD##'; fi",
     "umask; echo $0; ulimit -c",
+    "env | grep -v '^_=' | sort",
+    "pwd; ls -l /proc/self/fd | wc -l",
     "exit 255",
 )
 
