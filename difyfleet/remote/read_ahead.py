@@ -4,8 +4,8 @@ Which reads these will be is learned from the last run of the same deploy. On th
 sshd would have run each of them, and their answers come as they are ready. Nothing is decided by it: whatever was not foreseen, is not
 fresh, or cannot be given exactly as without it (binary or very large output, a host without python3) is an exec of its own.
 
-An answer is void as soon as a change goes out (remote/changes.py), at the end of the phase, after FRESH seconds, and after it was given
-as often as the last run asked for it: a loop that waits for something is not fed with the past.
+An answer is void as soon as a change goes out (remote/changes.py), at the end of the phase, and after FRESH seconds. It is given as often
+as the last run asked for it, and again only for AGAIN seconds: a loop that waits for something is not fed with the past.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from difyfleet.remote import journal
 from difyfleet.remote.learned_reads import Learned, Read
 from difyfleet.secrets import Secret
 
-FRESH = 30.0  # seconds an answer may be old, counted from the moment the host had it at the earliest
+FRESH = 300.0  # seconds an answer may be old, counted from the moment the host had it at the earliest
+AGAIN = 30.0  # seconds after it was given first during which it may be given again
 AT_ONCE = 4  # reads that run side by side on the host
 YOUNG = 1.0  # seconds after which a read no longer keeps another one waiting: one that hangs blocks nobody
 MOST = 4 << 20  # bytes of an answer; a larger one is fetched by an exec of its own
@@ -66,6 +67,7 @@ class ReadAhead:
         self._left: Counter[Read] = Counter()  # how often each answer may still be given
         self._sent: list[Read] = []
         self._answers: dict[Read, Answer] = {}
+        self._first_given: dict[Read, float] = {}
         self._frames: _Frames | None = None
 
     def begin(self, phase: str) -> None:
@@ -73,6 +75,7 @@ class ReadAhead:
         self.drop()
         self._phase, self._asked, self._left = phase, Counter(), self._learned.load(phase)
         self._sent = []
+        self._first_given.clear()
 
     def end(self, *, learn: bool) -> None:
         """The phase is over.
@@ -118,7 +121,8 @@ class ReadAhead:
                 self._send(password)
             found = self._wait(read)
             self._left[read] -= 1
-        if found is None or found.fresh_until < time.monotonic():
+        now = time.monotonic()
+        if found is None or min(found.fresh_until, self._first_given.setdefault(read, now) + AGAIN) < now:
             return None
         if found.status == "late":
             raise TimeoutError(f"no answer within {read.timeout} s")

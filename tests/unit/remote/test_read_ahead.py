@@ -204,6 +204,16 @@ def test_no_answer_gets_old(host: Host, monkeypatch: pytest.MonkeyPatch) -> None
     assert host.ask("echo one") is None
 
 
+def test_a_loop_that_waits_is_not_fed_with_the_past_for_long(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(read_ahead, "AGAIN", 0.05)
+    host.begin(*[Read("echo one", 10)] * 3)
+    assert host.ask("echo one") == (0, ["one"], [])
+    time.sleep(0.1)
+    assert host.ask("echo one") is None
+
+
 def test_binary_and_very_large_output_is_left_to_an_exec(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(read_ahead, "MOST", 50_000)
     lines = ["printf '\\377\\376'", "seq 100000", "yes", "echo fine"]
