@@ -19,12 +19,11 @@ from difyfleet.offline import archive, wheels
 from difyfleet.offline.manifest import MACHINES, File, Image, Kind, Manifest, Model, digest_of
 from difyfleet.offline.pace import Pace
 from difyfleet.offline.sources import Source, registry_digest
-from difyfleet.offline.store import Store
+from difyfleet.offline.store import SMALL, Store
 from difyfleet.spec.document_files import documents_of
 from difyfleet.spec.engine_files import EngineFile, engine_files
 from difyfleet.spec.models import HostSpec
 
-_SMALL = 1 << 20  # bytes; smaller blobs are fetched also for a delta, since they are looked into
 _LICENSE = "application/vnd.ollama.image.license"
 
 
@@ -133,7 +132,7 @@ class Gathering:
 
     def _bring(self, source: Source, path: str, digest: str, size: int | None, what: str) -> None:
         """A file whose hash is known, from where an earlier run was cut off. Without a size it is read up to its end."""
-        if self._store.here(digest) or ((size or 0) > _SMALL and self._store.has(digest)):
+        if self._store.here(digest) or self._store.elsewhere.get(digest, 0) > SMALL:
             return
         with self._store.resuming(digest) as target:
             start = target.tell()

@@ -16,6 +16,7 @@ from difyfleet.offline.layout import ARCHIVE, INDEX, LAYOUT, SIGNATURE, SUMS, sm
 from difyfleet.offline.manifest import MANIFEST, Manifest, blob_name, digest_of, render
 
 CHUNK = 1 << 20
+SMALL = 1 << 20  # bytes
 _PARTIAL = ".partial"
 _OWN = {"blobs", MANIFEST, LAYOUT, INDEX, ARCHIVE, SUMS, SIGNATURE}
 
@@ -74,8 +75,8 @@ class Store:
         return self._sizes[digest] if digest in self._sizes else self.elsewhere[digest]
 
     def known(self) -> list[str]:
-        """Digests of all blobs that need not be fetched, sorted."""
-        return sorted({*self._sizes, *self.elsewhere})
+        """Digests of all blobs that need not be fetched, sorted. Small ones of a base are: they are looked into."""
+        return sorted({*self._sizes, *(one for one, size in self.elsewhere.items() if size > SMALL)})
 
     def read(self, digest: str) -> bytes:
         """A small blob that is here."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import json
@@ -25,6 +26,7 @@ def layer(name: str, content: bytes) -> bytes:
     return buffer.getvalue()
 
 
+@functools.cache
 def noise(seed: str, size: int) -> bytes:
     """Bytes that differ everywhere, always the same ones."""
     return b"".join(hashlib.sha256(f"{seed}{i}".encode()).digest() for i in range(size // 32))
