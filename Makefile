@@ -6,9 +6,11 @@ PYTHON := $(VENV)/bin/python
 KIND ?= container
 PYTEST_ARGS ?=
 TORTURE_ARGS ?=
+BENCH ?=
+BENCH_ARGS ?=
 STACK_TESTS := $(addprefix tests/lab/,test_content.py test_drift_matrix.py test_stack.py)
 
-.PHONY: demo test lint unit browser-test lab-test lab-stack-test lab-host-test vm-test torture docs clean venv
+.PHONY: demo test lint unit browser-test lab-test lab-stack-test lab-host-test vm-test torture bench docs clean venv
 
 venv: $(VENV)/.ready
 
@@ -54,6 +56,10 @@ vm-test: venv
 # an apply cut at every change, by SIGKILL and by cutting its connection: about three quarters of an hour; writes into docs/reliability.md
 torture: venv
 	$(PYTHON) -m tests.lab.torture $(TORTURE_ARGS)
+
+# paired runs as ratios: docs/performance.md
+bench: venv
+	$(PYTHON) -m bench $(BENCH) $(BENCH_ARGS)
 
 docs: venv
 	$(PYTHON) -m difyfleet.spec
