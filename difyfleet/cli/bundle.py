@@ -37,7 +37,7 @@ def _bytes(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
 
 @click.group()
 def bundle() -> None:
-    """Bundles for hosts without a network: make, inspect, verify."""
+    """Bundles for hosts without a network: make, inspect, verify, serve."""
 
 
 @bundle.command()
@@ -93,6 +93,12 @@ def make(
 
     console = make_console()
     environment, hosts = selected(inventory, limit, console)
+    if (
+        from_docker
+        and ollama_dir is None
+        and any(spec.ollama.enabled and spec.ollama.models for spec in hosts)
+    ):
+        raise click.UsageError("--from-docker needs --ollama-dir: the inventory declares models")
     order = making.Order(
         output=output,
         part_size=part_size,
@@ -210,6 +216,31 @@ def verify(path: Path, public_key: str | None, architecture: str | None, as_json
             signed = f", signed by {verdict.signed_by}" if verdict.signed_by else ", signature not checked"
             console.print(f"{path}: whole, {_size(verdict.checked)}{signed}", highlight=False)
     return Exit.CHECKS_FAILED if verdict.faults else Exit.OK
+
+
+@bundle.command()
+@_bundle_argument
+@click.option("--address", default="0.0.0.0", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8177, show_default=True, help="TCP port.")
+def serve(path: Path, address: str, port: int) -> int:
+    """Give out a bundle's images and models over HTTP, as a registry mirror for Docker and a registry for Ollama, until interrupted."""
+    from difyfleet.errors import FleetError
+    from difyfleet.offline.reader import open_bundle
+    from difyfleet.offline.serve import server
+
+    with open_bundle(path) as opened:
+        try:
+            listening = server(opened, address, port, lambda line: click.echo(line, err=True))
+        except OSError as error:
+            raise FleetError(
+                f"cannot listen: {error.strerror}", where=f"{address}:{port}", hint="name another --port"
+            ) from error
+        with listening:
+            click.echo(
+                f"serving {path} on {address}:{listening.server_address[1]}; end it with Ctrl-C", err=True
+            )
+            listening.serve_forever()
+    return Exit.OK
 
 
 def _print_json(verb: str, answer: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ Reading here proves nothing; verify.py does.
 from __future__ import annotations
 
 import io
+import threading
 from bisect import bisect_right
 from collections.abc import Mapping
 from functools import cached_property
@@ -118,6 +119,9 @@ class Tar(_Base):
     def __init__(self, path: Path, data: BinaryIO) -> None:
         self.path = path
         self.data = data
+        self._lock = (
+            threading.Lock()
+        )  # its files can be read by several threads at once, each at its own place
 
     @cached_property
     def _members(self) -> Mapping[str, Member]:
@@ -142,7 +146,7 @@ class Tar(_Base):
 
     def open(self, name: str) -> BinaryIO:
         member = self._member(name)
-        return io.BufferedReader(_Window(self.data, member.offset, member.size), 1 << 20)
+        return io.BufferedReader(_Window(self.data, self._lock, member.offset, member.size), 1 << 20)
 
     def where(self, name: str) -> str:
         return f"{self.path}: {name}"
@@ -154,8 +158,8 @@ class Tar(_Base):
 class _Window(io.RawIOBase):
     """A stretch of a seekable file, as a file of its own."""
 
-    def __init__(self, data: BinaryIO, offset: int, size: int) -> None:
-        self._data, self._offset, self._size, self._at = data, offset, size, 0
+    def __init__(self, data: BinaryIO, lock: threading.Lock, offset: int, size: int) -> None:
+        self._data, self._lock, self._offset, self._size, self._at = data, lock, offset, size, 0
 
     def readable(self) -> bool:
         return True
@@ -172,8 +176,9 @@ class _Window(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         wanted = min(len(buffer), max(0, self._size - self._at))
-        self._data.seek(self._offset + self._at)
-        data = self._data.read(wanted)
+        with self._lock:
+            self._data.seek(self._offset + self._at)
+            data = self._data.read(wanted)
         buffer[: len(data)] = data
         self._at += len(data)
         return len(data)
