@@ -8,9 +8,9 @@ PYTEST_ARGS ?=
 TORTURE_ARGS ?=
 BENCH ?=
 BENCH_ARGS ?=
-STACK_TESTS := $(addprefix tests/lab/,test_content.py test_drift_matrix.py test_stack.py)
+STACK_TESTS := $(addprefix tests/lab/,test_content.py test_drift_matrix.py test_stack.py test_crash.py)
 
-.PHONY: demo test lint unit browser-test lab-test lab-stack-test lab-host-test vm-test torture bench docs clean venv
+.PHONY: demo test lint unit browser-test lab-test lab-stack-test lab-host-test vm-test matrix torture bench docs clean venv
 
 venv: $(VENV)/.ready
 
@@ -52,6 +52,10 @@ lab-host-test: venv
 
 vm-test: venv
 	$(PYTHON) -m pytest -q tests/lab -m vm --durations=5 $(PYTEST_ARGS)
+
+# the whole drift matrix, and a hundred checks without a false alarm: a quarter of an hour
+matrix: venv
+	$(PYTHON) -m pytest -q tests/lab/test_drift_matrix.py --durations=10 $(PYTEST_ARGS)
 
 # an apply cut at every change, by SIGKILL and by cutting its connection: about three quarters of an hour; writes into docs/reliability.md
 torture: venv

@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +64,12 @@ def lab(*arguments: str, timeout: int = 1800, check: bool = True) -> subprocess.
 
 @dataclass
 class LabHost:
-    """One lab host with an inventory of its own."""
+    """One lab host with an inventory of its own, and what the program finds in its environment."""
 
     name: str
     folder: Path
     state: Path
+    env: dict[str, str] = field(default_factory=dict)
 
     @property
     def inventory(self) -> Path:
@@ -97,7 +98,7 @@ class LabHost:
         done = subprocess.run(
             [str(DIFYFLEET), *arguments],
             cwd=self.folder,
-            env={**os.environ, "DIFYFLEET_STATE_DIR": str(self.state), **env},
+            env={**os.environ, "DIFYFLEET_STATE_DIR": str(self.state), **self.env, **env},
             timeout=timeout,
             capture_output=True,
             text=True,

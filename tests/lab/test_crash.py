@@ -13,8 +13,7 @@ import pytest
 from tests.lab import cuts, hoststate
 from tests.lab.conftest import LabHost
 
-# not in `make test` yet: anonymous volumes that other tests leave on the shared host count as a difference
-pytestmark = [pytest.mark.lab, pytest.mark.slow]
+pytestmark = pytest.mark.lab
 
 GONE = """
 set -e

@@ -1,12 +1,10 @@
-"""Other ways to the same stack: RPM packages, a sudo user with a password, a real kernel of its own (QEMU)."""
+"""Another way to the same stack: RPM packages, a sudo user with a password."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from tests.lab.conftest import LabHost, lab, make_host
+from tests.lab.conftest import LabHost
 
 pytestmark = pytest.mark.lab
 
@@ -25,22 +23,3 @@ def test_docker_from_an_rpm_repository_with_a_sudo_password(bare_host: LabHost) 
     assert again.code == 0, again.out + again.err
     assert again.summary["changed"] == 0, again.would_change
     assert bare_host.changing_commands() == []
-
-
-@pytest.mark.vm
-def test_the_whole_stack_on_a_virtual_machine(tmp_path: Path) -> None:
-    """A kernel, a boot loader and a disk of its own. Its processor is emulated: one model, and what is inside Dify up to the admin."""
-    host: LabHost = make_host("t-vm", tmp_path, "--kind", "vm")
-    model = {"name": "qwen2.5:7b", "context_size": 4096, "default": True}
-    host.write_inventory(
-        ollama={"models": ["qwen2.5:7b"]}, dify={"models": [model]}, knowledge=None, assistants=None
-    )
-    try:
-        first = host.apply()
-        assert first.code == 0, first.out + first.err
-        again = host.apply()
-        assert again.code == 0, again.out + again.err
-        assert again.summary["changed"] == 0, again.would_change
-        assert host.changing_commands() == []
-    finally:
-        lab("down", host.name, check=False)
