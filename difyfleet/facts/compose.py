@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
-import re
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pyinfra.api import FactBase
@@ -18,16 +19,11 @@ RECORD_FILE = ".difyfleet-hashes"  # config hashes of the containers after the l
 # The caller's environment would win over .env, so compose never sees it.
 COMPOSE = "env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root docker compose"
 
-# Selected fields only: .Config.Env holds secrets and .State.Health.Log is long. `.State.Health` itself is missing without a health
-# check and docker inspect then fails, so the health comes from the status text of docker ps.
-_INSPECT = (
-    '{"id":{{json .Id}},"name":{{json .Name}},"image_id":{{json .Image}},"image":{{json .Config.Image}},'
-    '"labels":{{json .Config.Labels}},"status":{{json .State.Status}},"exit_code":{{json .State.ExitCode}},"pid":{{json .State.Pid}},'
-    '"started":{{json .State.StartedAt}},'
-    '"restarts":{{json .RestartCount}},"restart_policy":{{json .HostConfig.RestartPolicy.Name}},'
-    '"networks":{{json .NetworkSettings.Networks}},"ports":{{json .NetworkSettings.Ports}},'
-    '"limits":{"memory":{{json .HostConfig.Memory}},"pids":{{json .HostConfig.PidsLimit}},"nano_cpus":{{json .HostConfig.NanoCpus}}}}'
-)
+
+@functools.lru_cache(maxsize=1)
+def _script() -> str:
+    """The program that asks, sent to the host with each use: nothing has to be installed there before a plan."""
+    return Path(__file__).with_name("compose_script.py").read_text()
 
 
 @dataclass(frozen=True)
@@ -115,54 +111,33 @@ class ComposeProject(FactBase[ComposeState]):
         images: tuple[str, ...] = (),
         views: tuple[str, ...] = (),
     ) -> str:
-        label = "com.docker.compose.project"
-        ps = "docker ps -a --no-trunc --format '{{.ID}} {{.Status}}'"
-        listed = [f"{ps} --filter label={label}={project}"]
-        if names:
-            listed.append(
-                f"{ps} " + " ".join(f"--filter {shlex.quote(f'name=^/{name}$')}" for _, name in names)
-            )
-        parts = [
-            "command -v docker >/dev/null 2>&1 || exit 0",
-            "timeout 20 docker version --format '{{.Server.Version}}' >/dev/null 2>&1 || exit 0",
-            f"echo @docker; echo {shlex.quote(project)}",
-            f"if cd {shlex.quote(directory)} 2>/dev/null; then echo @files; sha256sum {COMPOSE_FILE} {ENV_FILE} 2>/dev/null; "
-            f"if [ -f {COMPOSE_FILE} ]; then if h=$({COMPOSE} -p {project} -f {COMPOSE_FILE} config --hash '*' 2>&1); "
-            f"then echo @hashes; else echo @error; fi; printf '%s\\n' \"$h\"; fi; echo @recorded; cat {RECORD_FILE} 2>/dev/null; fi",
-            # a container in both lists may have two status texts ("Up 4 seconds", "Up 5 seconds"): unique by ID only
-            f"ps=$({'; '.join(listed)}); echo @status; printf '%s\\n' \"$ps\"; ids=$(printf '%s\\n' \"$ps\" | cut -d' ' -f1 | sort -u)",
-            f'echo @containers; [ -z "$ids" ] || docker inspect --type container --format {shlex.quote(_INSPECT)} $ids 2>/dev/null',
-            *_image_lines(images),
-            *_view_lines(project, views),
-            "true",
-        ]
-        return "; ".join(parts)
+        job = {
+            "project": project, "directory": directory, "files": [COMPOSE_FILE, ENV_FILE, RECORD_FILE],
+            "names": [name for _, name in names], "images": images, "views": views, "compose": COMPOSE.split(),
+        }  # fmt: skip
+        return (
+            "command -v docker >/dev/null 2>&1 && command -v python3 >/dev/null || exit 0;"
+            f" python3 -I -S -c {shlex.quote(_script())} {shlex.quote(json.dumps(job))}"
+        )
 
     @staticmethod
     def default() -> ComposeState:
         return ComposeState()
 
     def process(self, output: Iterable[str]) -> ComposeState:
-        sections = _sections(output)
-        if "docker" not in sections:
+        text = "\n".join(output)
+        if not text.strip():
             return ComposeState()
-        (project,) = sections["docker"]
-        status = dict(line.split(" ", 1) for line in sections.get("status", ()))
+        raw = json.loads(text)
         return ComposeState(
             docker=True,
-            files={line.split()[1].lstrip("*"): line.split()[0] for line in sections.get("files", ())},
-            hashes=_hashes(sections["hashes"]) if "hashes" in sections else None,
-            recorded=_hashes(sections.get("recorded", ())),
-            error="\n".join(sections["error"]) if "error" in sections else None,
-            images={
-                name: image_id
-                for name, image_id in map(str.split, sections.get("images", ()))
-                if image_id != "-"
-            },
-            seen={view: digest for view, digest in map(str.split, sections.get("seen", ())) if digest != "-"},
-            **_sorted_out(
-                project, [parse_container(line, status) for line in sections.get("containers", ())]
-            ),
+            files={name: digest for name, digest in raw["files"].items() if digest},
+            hashes=None if raw["hashes"] is None else _hashes(raw["hashes"].splitlines()),
+            recorded=_hashes(raw["recorded"].splitlines()),
+            error=raw["error"],
+            images={name: image_id for name, image_id in raw["images"].items() if image_id},
+            seen={view: digest for view, digest in raw["seen"].items() if digest},
+            **_sorted_out(raw["project"], [parse_container(each) for each in raw["containers"]]),
         )
 
 
@@ -192,59 +167,8 @@ def _sorted_out(project: str, found: list[Container]) -> dict[str, Any]:
     return {"containers": own, "orphans": tuple(orphans), "foreign": foreign}
 
 
-def _image_lines(images: tuple[str, ...]) -> list[str]:
-    """`reference ID` lines: one question for all images, and one for each only when some are missing."""
-    if not images:
-        return []
-    quoted = " ".join(map(shlex.quote, images))
-    inspect = "docker image inspect --format '{{.Id}}'"  # for one that is missing it prints an empty line
-    return [
-        "echo @images",
-        f'i=$({inspect} {quoted} 2>/dev/null) && {{ printf \'%s\\n\' "$i" | for n in {quoted}; do read -r d; echo "$n" "$d"; done; }}'
-        f' || for n in {quoted}; do echo "$n" "$({inspect} "$n" 2>/dev/null | grep . || echo -)"; done',
-    ]
-
-
-def _view_lines(project: str, views: tuple[str, ...]) -> list[str]:
-    """`service:/path SHA-256` lines, read through /proc/PID/root of the service's running container."""
-    if not views:
-        return []
-    pids = '{{.State.Pid}} {{index .Config.Labels "com.docker.compose.project"}}:{{index .Config.Labels "com.docker.compose.service"}}'
-    lines = [
-        f"echo @seen; [ -z \"$ids\" ] || p=$(docker inspect --type container --format '{pids}' $ids 2>/dev/null)"
-    ]
-    for view in views:
-        service, path = view.split(":", 1)
-        pid = (
-            f"$(printf '%s\\n' \"$p\" | sed -n 's/^\\([1-9][0-9]*\\) {project}:{service}$/\\1/p' | head -n 1)"
-        )
-        lines.append(
-            f'd={pid}; [ -z "$d" ] || {{ h=$(sha256sum < "/proc/$d/root"{shlex.quote(path)} 2>/dev/null | cut -c1-64); '
-            f'echo {shlex.quote(view)} "${{h:--}}"; }}'
-        )
-    return lines
-
-
-def _sections(output: Iterable[str]) -> dict[str, list[str]]:
-    sections: dict[str, list[str]] = {}
-    current: list[str] = []
-    for line in output:
-        if line.startswith("@"):
-            current = sections.setdefault(line[1:].strip(), [])
-        elif line.strip():
-            current.append(line)
-    return sections
-
-
-def parse_health(status: str) -> str:
-    """Health out of docker ps's status text (`Up 3 minutes (healthy)`); empty without a health check or when not running."""
-    found = re.search(r"\((?:health: )?(healthy|unhealthy|starting)\)", status)
-    return found[1] if found else ""
-
-
-def parse_container(line: str, status: Mapping[str, str]) -> Container:
-    """One line of `docker inspect` in this module's format, and docker ps's status text by container ID."""
-    raw: dict[str, Any] = json.loads(line)
+def parse_container(raw: Mapping[str, Any]) -> Container:
+    """A container as compose_script.py tells of it."""
     published = [
         f"{binding['HostIp']}:{binding['HostPort']}->{port}"
         for port, bindings in (raw["ports"] or {}).items()
@@ -259,17 +183,13 @@ def parse_container(line: str, status: Mapping[str, str]) -> Container:
         status=raw["status"],
         exit_code=raw["exit_code"],
         pid=raw["pid"],
-        health=parse_health(status.get(raw["id"], "")),
+        health=raw["health"],
         restarts=raw["restarts"],
         restart_policy=raw["restart_policy"],
-        networks=frozenset(raw["networks"] or ()),
-        aliases={
-            name: frozenset(each.get("Aliases") or ()) for name, each in (raw["networks"] or {}).items()
-        },
+        networks=frozenset(raw["networks"]),
+        aliases={name: frozenset(each or ()) for name, each in raw["networks"].items()},
         published=tuple(sorted(published)),
-        limits={
-            name: value for name, value in raw.get("limits", {}).items() if value is not None and value > 0
-        },
+        limits={name: value for name, value in raw["limits"].items() if value is not None and value > 0},
         started=raw["started"],
     )
 
