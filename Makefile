@@ -10,7 +10,9 @@ BENCH ?=
 BENCH_ARGS ?=
 STACK_TESTS := $(addprefix tests/lab/,test_content.py test_drift_matrix.py test_stack.py test_crash.py)
 
-.PHONY: demo test lint unit browser-test lab-test lab-stack-test lab-host-test vm-test matrix torture bench docs clean venv
+BENCH ?=
+BENCH_ARGS ?=
+.PHONY: demo test lint unit browser-test lab-test lab-stack-test lab-host-test vm-test long-test torture bench docs clean venv
 
 venv: $(VENV)/.ready
 
@@ -51,11 +53,11 @@ lab-host-test: venv
 	$(PYTHON) -m pytest -q tests/lab $(STACK_TESTS:%=--ignore=%) -m "not vm and not slow" --durations=10 $(PYTEST_ARGS)
 
 vm-test: venv
-	$(PYTHON) -m pytest -q tests/lab -m vm --durations=5 $(PYTEST_ARGS)
+	$(PYTHON) -m pytest -q tests/lab -m "vm and not slow" --durations=5 $(PYTEST_ARGS)
 
-# the whole drift matrix, and a hundred checks without a false alarm: a quarter of an hour
-matrix: venv
-	$(PYTHON) -m pytest -q tests/lab/test_drift_matrix.py --durations=10 $(PYTEST_ARGS)
+# what every run leaves out: the rest of the drift matrix, a hundred checks without a false alarm, the whole stack on the virtual machine
+long-test: venv
+	$(PYTHON) -m pytest -q tests/lab -m slow --durations=10 $(PYTEST_ARGS)
 
 # an apply cut at every change, by SIGKILL and by cutting its connection: about three quarters of an hour; writes into docs/reliability.md
 torture: venv

@@ -50,6 +50,7 @@ def quoted(text: str) -> str:
 
 
 def listed(**filters: list[str]) -> list[str]:
+    """IDs of the containers, also of stopped ones, that these filters of the engine find."""
     return [each["Id"] for each in get("/containers/json?all=1&filters=" + quoted(json.dumps(filters))) or ()]
 
 
@@ -100,6 +101,7 @@ def hashes(job: Any) -> tuple[str | None, str | None]:
 
 
 def read(job: Any) -> dict[str, Any]:
+    """The whole answer: what the job names, as found."""
     ids = listed(label=[LABEL + "project=" + job["project"]])
     if job["names"]:
         ids += listed(name=[f"^/{name}$" for name in job["names"]])
@@ -124,6 +126,7 @@ def read(job: Any) -> dict[str, Any]:
 
 
 def main() -> None:
+    """Print the answer; nothing where no engine answers."""
     job = json.loads(sys.argv[1])
     try:
         if get("/version") is None:

@@ -98,7 +98,7 @@ def drifting(stack_host: LabHost) -> Iterator[LabHost]:
     stack_host.write_inventory()
 
 
-# the first two hold four fifths of the rows; every round costs an apply, so the others are left to `make matrix`
+# the first two hold four fifths of the rows; every round costs an apply, so the others are left to `make long-test`
 IN_EVERY_RUN = (1, 2)
 
 
