@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from difyfleet.cli.bundle_push import push
 from difyfleet.cli.common import make_console, selected
 from difyfleet.cli.options import inventory_argument, json_option, limit_option
 from difyfleet.exits import Exit
@@ -37,7 +38,7 @@ def _bytes(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
 
 @click.group()
 def bundle() -> None:
-    """Bundles for hosts without a network: make, inspect, verify, serve."""
+    """Bundles for hosts without a network: make, inspect, verify, serve, push."""
 
 
 @bundle.command()
@@ -241,6 +242,9 @@ def serve(path: Path, address: str, port: int) -> int:
             )
             listening.serve_forever()
     return Exit.OK
+
+
+bundle.add_command(push)
 
 
 def _print_json(verb: str, answer: dict[str, Any]) -> None:

@@ -150,8 +150,7 @@ class DoorConnector(SSHConnector):
         Raises:
             SSHException, OSError, EOFError: there is no channel to be had.
         """
-        arguments = {"_sudo": bool(self.host.data.get("_sudo")), "_shell_executable": "bash"}
-        line, password, _ = self._line(command, arguments)
+        line, password = self.command_line(command)
         transport = self.client.get_transport() if self.client else None
         if transport is None:
             raise SSHException("not connected")
@@ -196,6 +195,14 @@ class DoorConnector(SSHConnector):
                 raise
             self.ahead.drop()
             return self._exec(line, stdin, timeout)
+
+    def command_line(self, command: StringCommand) -> tuple[str, str]:
+        """A command for bash, as root, as it goes over a line of its own: the line, and what sudo must read before the command does."""
+        line, password, _ = self._line(command, self._as_root())
+        return line, password
+
+    def _as_root(self) -> dict[str, Any]:
+        return {"_sudo": bool(self.host.data.get("_sudo")), "_shell_executable": "bash"}
 
     def _line(
         self, command: StringCommand, arguments: dict[str, Any], before: str = ""
