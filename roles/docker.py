@@ -33,6 +33,7 @@ def converge(spec: HostSpec) -> None:
     else:
         engine.static(
             docker,
+            spec.offline,
             name=f"Docker {docker.version} and Compose {docker.compose_version} from the static archive",
         )
 

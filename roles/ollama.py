@@ -45,6 +45,7 @@ def converge(spec: HostSpec) -> None:
             base_url=ollama.local_url,
             warm=ollama.warm,
             timeout=ollama.pull_timeout,
+            offline=spec.offline,
             name=f"model {model.name}",
         )
     jobs.forgotten("model", name="no jobs left over")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,10 @@ from pyinfra import host
 from difyfleet.errors import HostError
 from difyfleet.facts.docker import PENDING
 from difyfleet.facts.engine import DOWNLOADS, MANIFEST, FileHashes, StaticEngine, StaticEngineFiles
+from difyfleet.facts.pushed import PushedBundle
 from difyfleet.operations.base import Change, call, declaring, operation, shell
+from difyfleet.operations.engine_source import Source, bring, pushed_sources, sources
 from difyfleet.operations.onhost import execute
-from difyfleet.remote.upload import send, sha256_of
-from difyfleet.spec.engine_files import EngineFile, engine_files
 from difyfleet.spec.models import Docker
 
 BIN = "/usr/bin"
@@ -37,60 +36,6 @@ PROGRAMS = (
 )
 PATHS = (*(f"{BIN}/{name}" for name in PROGRAMS), PLUGIN)
 _SCRIPT = Path(__file__).with_name("install_engine_script.py")
-_STALL = 60  # seconds with less than 1 KiB/s after which a download is given up and resumed
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where one file of the bundle comes from.
-
-    Args:
-        url: downloaded on the host; None = uploaded from `file`.
-        sha256: hash it must have; None = nobody gave one.
-        target: its name in the host's download folder.
-    """
-
-    url: str | None
-    file: Path | None
-    sha256: str | None
-    target: str
-
-    @property
-    def words(self) -> str:
-        return self.url or f"{self.file} on the controller"
-
-
-def sources(docker: Docker, recorded: Mapping[str, Any] | None = None) -> tuple[Source, Source]:
-    """The archive and the Compose plugin.
-
-    Args:
-        recorded: the host's manifest. Where no hash is given, the one recorded at the first installation of the same version counts.
-
-    Raises:
-        HostError: no hash, and a way that anybody can tamper with (plain http).
-    """
-    known = recorded or {}
-    archive, compose = engine_files(docker)
-    return (
-        _source(
-            archive,
-            known.get("archive_sha256") if known.get("version") == docker.version else None,
-        ),
-        _source(
-            compose,
-            known.get("compose_sha256") if known.get("compose_version") == docker.compose_version else None,
-        ),
-    )
-
-
-def _source(wanted: EngineFile, recorded: str | None) -> Source:
-    sha256 = wanted.sha256 or (sha256_of(wanted.file) if wanted.file else None) or recorded
-    if sha256 is None and wanted.url is not None and not wanted.url.startswith("https://"):
-        raise HostError(
-            f"no SHA-256 for {wanted.url}, and http cannot be trusted without one",
-            hint=f"set {wanted.key}, or docker.bundle.sha256sums with a line for {wanted.name}",
-        )
-    return Source(wanted.url, wanted.file, sha256, wanted.kept_as)
 
 
 def differences(docker: Docker, seen: StaticEngine) -> list[str]:
@@ -148,9 +93,12 @@ def restart_reasons(docker: Docker) -> list[str]:
 
 
 @operation
-@declaring(lambda docker: (docker.version, docker.compose_version, docker.bundle))
-def static(docker: Docker) -> Generator[Any, None, None]:
+@declaring(lambda docker, offline=False: (docker.version, docker.compose_version, docker.bundle))
+def static(docker: Docker, offline: bool = False) -> Generator[Any, None, None]:
     """Docker's static archive and the Compose plugin, exactly the versions of the inventory.
+
+    Args:
+        offline: taken from what `difyfleet bundle push` has brought.
 
     Raises:
         HostError: a package owns /usr/bin/dockerd; a hash is wrong or missing; the archive is not what it should be.
@@ -166,7 +114,9 @@ def static(docker: Docker) -> Generator[Any, None, None]:
         return
     for line in why:
         yield Change(line)
-    archive, compose = sources(docker, seen.manifest)
+    archive, compose = (
+        pushed_sources(docker, host.get_fact(PushedBundle)) if offline else sources(docker, seen.manifest)
+    )
     for source in (archive, compose):
         if source.sha256 is None:
             yield Change(
@@ -179,53 +129,6 @@ def static(docker: Docker) -> Generator[Any, None, None]:
         yield call(bring, source)
     reasons = restart_reasons(docker)
     yield call(install, docker, archive, compose, f"other programs: {reasons[0]}" if reasons else "")
-
-
-def _have(path: str, sha256: str) -> str:
-    """A shell test: the file is there and has this hash."""
-    return f'[ "$(sha256sum {path} 2>/dev/null | cut -c1-64)" = "{sha256}" ]'
-
-
-def download_command(source: Source) -> str:
-    """The shell command that has the host fetch a file, unless it is there already with the right hash.
-
-    Kept under DOWNLOADS so that a damaged program can be mended without a network; a broken download is resumed.
-    """
-    path, part, url = (
-        f"{DOWNLOADS}/{source.target}",
-        f"{DOWNLOADS}/{source.target}.part",
-        shlex.quote(source.url or ""),
-    )
-    curl = f"curl -fsSL --retry 3 --retry-delay 2 --connect-timeout 20 --speed-limit 1024 --speed-time {_STALL} -o {part}"
-    python = shlex.quote(
-        "import shutil,sys,urllib.request as u\nwith u.urlopen(sys.argv[1],timeout=60) as i, open(sys.argv[2],'wb') as o: shutil.copyfileobj(i,o,1<<20)"
-    )
-    have = _have(path, source.sha256) if source.sha256 else "false"
-    return (
-        f"umask 022; if {have}; then exit 0; fi; if command -v curl >/dev/null; then "
-        f"{curl} -C - {url} || {{ rm -f {part}; {curl} {url}; }}; else python3 -c {python} {url} {part}; fi && mv -fT {part} {path}"
-    )
-
-
-def bring(on: Any, source: Source) -> None:
-    """Get one file of the bundle into the host's download folder.
-
-    Raises:
-        HostError: it could not be downloaded or uploaded.
-    """
-    path = f"{DOWNLOADS}/{source.target}"
-    if source.file is not None:
-        there, _ = execute(on, _have(path, str(source.sha256)))
-        if not there:
-            send(on, source.file, path)
-        return
-    ok, words = execute(on, download_command(source), timeout=1800)
-    if not ok:
-        raise HostError(
-            f"download failed: {words or 'no words from curl'}",
-            where=source.url,
-            hint="check it from the host (curl -I URL), set docker.bundle.url to a mirror, or docker.bundle.file to upload a copy",
-        )
 
 
 def install(on: Any, docker: Docker, archive: Source, compose: Source, restart: str) -> None:

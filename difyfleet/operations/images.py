@@ -87,12 +87,13 @@ def pulled(images: tuple[str, ...], data_root: str, locked: Locked = NO_LOCK) ->
     if todo.pull:
         yield call(pull_all, todo.pull, data_root)
     if todo.retag:
-        yield call(_retag, todo.retag)
+        yield call(retag, todo.retag)
     if todo.notes:
-        yield call(_record, images, locked)
+        yield call(record, images, locked)
 
 
-def _retag(on: Any, pairs: tuple[tuple[str, str], ...]) -> None:
+def retag(on: Any, pairs: tuple[tuple[str, str], ...]) -> None:
+    """Give images, by ID or by reference, the references that stand for them."""
     ok, words = execute(
         on,
         " && ".join(f"docker tag {shlex.quote(one)} {shlex.quote(name)}" for one, name in pairs),
@@ -221,7 +222,7 @@ def _hint(failed: Mapping[str, str]) -> str:
     return "run apply again (whole layers are kept); try other mirrors with --reprobe-mirrors, or name another image in the inventory"
 
 
-def _record(on: Any, images: tuple[str, ...], locked: Locked) -> None:
+def record(on: Any, images: tuple[str, ...], locked: Locked) -> None:
     """Write down the IDs of the images that are there now, unless one is not what it has to be."""
     there = on.get_fact(LocalImages, names=images) or ()
     ids = {image: found.id for image in images if (found := present(image, there)) is not None}

@@ -22,6 +22,7 @@ from difyfleet.facts.ollama import (
     run_script,
     store_script,
 )
+from difyfleet.operations import pushed
 from difyfleet.operations.base import Change, call, operation, shell
 from difyfleet.remote.http import session
 from difyfleet.remote.jobs import Job, run_to_end
@@ -77,6 +78,7 @@ def model(
     base_url: str = "http://127.0.0.1:11434",
     warm: bool = True,
     timeout: int = 14400,
+    offline: bool = False,
 ) -> Generator[Any, None, None]:
     """One model, whole on disk, the one that is declared, and asked one question since it was pulled.
 
@@ -87,11 +89,12 @@ def model(
         base_url: the server on the host's loopback.
         warm: load it once after a pull and have it answer.
         timeout: seconds the pull may take.
+        offline: taken from what `difyfleet bundle push` has brought, nothing is pulled.
 
     Raises:
-        HostError: the pull failed, a blob is damaged after two pulls, or the tag names another digest than declared.
+        HostError: the pull failed, nothing was pushed, a blob is damaged after two pulls, or the tag names another digest than declared.
     """
-    models_dir, pulled = f"{data_dir}/models", False
+    models_dir, renewed = f"{data_dir}/models", False
     found = _store(data_dir).models.get(name)
     wrong = faults(found, name, digest)
     for attempt in range(_ATTEMPTS):
@@ -101,9 +104,15 @@ def model(
             # a whole model of another digest may be somebody's own make; damaged ones are of no use to anybody
             other = found is not None and not found.faults()
             yield Change(why if attempt == 0 else f"{why}, after a pull", loses_data=other)
-        yield call(pull, name, timeout, found.damaged_files(data_dir) if found else [])
+        damaged = found.damaged_files(data_dir) if found else []
+        if offline:
+            pushed.require_model(name, digest, _store(data_dir))
+            yield Change(f"model {name}: taken from the pushed bundle")
+            yield call(pushed.bring_in, name, data_dir, damaged)
+        else:
+            yield call(pull, name, timeout, damaged)
         yield _script("record", models_dir, RECORD)
-        pulled = True
+        renewed = True
         found = _store(data_dir).models.get(name)
         wrong = faults(found, name, None)
     _insist(found, name, digest, wrong)
@@ -112,7 +121,7 @@ def model(
     if not found.recorded:
         yield Change(f"model {name}: blobs changed their times since they were proved, hashes are right")
         yield _script("record", models_dir, RECORD)
-    if warm and (pulled or _store(data_dir).answered.get(name) != found.digest):
+    if warm and (renewed or _store(data_dir).answered.get(name) != found.digest):
         yield Change(f"model {name}: has not answered since it was pulled")
         yield call(warm_up, name, base_url)
         yield _script("answered", models_dir, RECORD, name, found.digest)

@@ -24,6 +24,7 @@ from difyfleet.spec.host_checks import check_duplicate_hosts, check_host
 from difyfleet.spec.local_files import LoadContext
 from difyfleet.spec.lock import Lock, lock_path
 from difyfleet.spec.models import Environment, HostSpec
+from difyfleet.spec.offline import check_offline, resolved
 from difyfleet.spec.pins import hold, read_lock, warn_of_leftovers
 from difyfleet.spec.problems import Problems
 from difyfleet.spec.secret_source import MEMBERS, Place
@@ -221,7 +222,8 @@ class _Loading:
                 return None
         check_host(spec, nodes, node, failed, self._problems)
         check_content(spec, nodes, node, failed, self._problems)
-        return None if "ssh" in failed else spec
+        check_offline(spec, nodes, node, self._problems)
+        return None if "ssh" in failed else resolved(spec)
 
     def _address(self, name: str, node: Node) -> str | None:
         """The address as written, or None: then the name is the address (and ssh_config may know more of it)."""

@@ -382,6 +382,11 @@ class HostSpec(Section):
     os: Literal["openEuler-22.03", "any"] = Field(
         "openEuler-22.03", description="Distribution the preflight asks for."
     )
+    offline: bool = Field(
+        False,
+        description="Nothing is fetched: engine, images and models come from what `difyfleet bundle push` has brought. "
+        "Registry mirrors are left out.",
+    )
     locked_images: dict[str, LockedImage] = Field(
         default_factory=dict,
         description="What the lock file says of wanted_images, all of them; empty = there is no lock file. "

@@ -23,7 +23,7 @@ from difyfleet.facts.registry import Answer, RegistryAnswers
 from difyfleet.fleet import lock_file
 from difyfleet.fleet.each import Outcome
 from difyfleet.fleet.lock_file import Locking
-from difyfleet.operations import engine, image_work
+from difyfleet.operations import engine, engine_source, image_work
 from difyfleet.operations import models as model_operations
 from difyfleet.spec.document import Node
 from difyfleet.spec.loader import load
@@ -374,7 +374,9 @@ def test_what_was_locked_needs_no_change_where_it_came_from(drawn: tuple[HostSpe
                 [],
                 [],
             )
-        assert engine.sources(held.docker, on.manifest)[0].sha256 == (on.manifest or {})["archive_sha256"]
+        assert (
+            engine_source.sources(held.docker, on.manifest)[0].sha256 == (on.manifest or {})["archive_sha256"]
+        )
         seen = StaticEngine({**(on.manifest or {}), "files": {}}, group=True)
         assert engine.differences(held.docker, seen) == []
     assert render(found.lock, "inv.yml") == render(

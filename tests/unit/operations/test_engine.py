@@ -17,7 +17,7 @@ import pytest
 
 from difyfleet.errors import HostError
 from difyfleet.facts.engine import FileHashes, StaticEngine
-from difyfleet.operations import engine
+from difyfleet.operations import engine, engine_source
 from difyfleet.spec.models import Docker
 from tests.unit.fakehost import fact, fake_host, run_steps
 from tests.unit.operations.docker_facts import SUMS, docker, facts, recorded_engine
@@ -125,7 +125,7 @@ def test_hashes_come_from_the_sums_file_by_name(tmp_path: Path) -> None:
         "compose_url": "http://repo/docker-compose-linux-x86_64",
         "sha256sums": sums,
     }
-    archive, compose = engine.sources(docker(bundle=bundle))
+    archive, compose = engine_source.sources(docker(bundle=bundle))
     assert (archive.sha256, compose.sha256) == ("a" * 64, "b" * 64)
     assert (archive.target, compose.target) == ("docker-26.1.5.tgz", "docker-compose-2.26.1")
 
@@ -133,11 +133,11 @@ def test_hashes_come_from_the_sums_file_by_name(tmp_path: Path) -> None:
 def test_http_without_a_hash_is_refused_unless_one_is_recorded() -> None:
     section = docker(bundle={**SUMS, "sha256": None, "url": "http://repo/docker-26.1.5.tgz"})
     with pytest.raises(HostError, match="http cannot be trusted"):
-        engine.sources(section)
+        engine_source.sources(section)
     recorded = {"version": "26.1.5", "archive_sha256": "c" * 64}
-    assert engine.sources(section, recorded)[0].sha256 == "c" * 64
+    assert engine_source.sources(section, recorded)[0].sha256 == "c" * 64
     with pytest.raises(HostError):
-        engine.sources(section, {**recorded, "version": "26.1.4"})
+        engine_source.sources(section, {**recorded, "version": "26.1.4"})
 
 
 def test_https_without_a_hash_is_trusted_once_and_says_so() -> None:
@@ -152,7 +152,7 @@ def test_https_without_a_hash_is_trusted_once_and_says_so() -> None:
 
 
 def test_upstreams_addresses_are_the_default() -> None:
-    archive, compose = engine.sources(docker(version="28.5.2", compose_version="2.40.3", bundle={}))
+    archive, compose = engine_source.sources(docker(version="28.5.2", compose_version="2.40.3", bundle={}))
     assert archive.url == "https://download.docker.com/linux/static/stable/x86_64/docker-28.5.2.tgz"
     assert (
         compose.url
@@ -161,9 +161,9 @@ def test_upstreams_addresses_are_the_default() -> None:
 
 
 def test_download_command() -> None:
-    source = engine.Source("https://x/docker-1.tgz?a=b c", None, "d" * 64, "docker-1.tgz")
+    source = engine_source.Source("https://x/docker-1.tgz?a=b c", None, "d" * 64, "docker-1.tgz")
     path = "/var/lib/difyfleet/downloads/docker-1.tgz"
-    command = engine.download_command(source)
+    command = engine_source.download_command(source)
     assert command.startswith(
         f'umask 022; if [ "$(sha256sum {path} 2>/dev/null | cut -c1-64)" = "{"d" * 64}" ]; then exit 0; fi; '
     )
@@ -277,9 +277,9 @@ def test_the_script_refuses_before_it_leaves_a_trace(tmp_path: Path, damage: str
 
 def test_upstreams_compose_plugin_is_pinned_without_a_word_in_the_inventory() -> None:
     assert (
-        engine.sources(Docker())[1].sha256
+        engine_source.sources(Docker())[1].sha256
         == "dba9d98e1ba5bfe11d88c99b9bd32fc4a0624a30fafe68eea34d61a3e42fd372"
     )
-    assert engine.sources(Docker(compose_version="2.39.0"))[1].sha256 is None
+    assert engine_source.sources(Docker(compose_version="2.39.0"))[1].sha256 is None
     given = Docker.model_validate({"bundle": {"compose_sha256": "a" * 64}})
-    assert engine.sources(given)[1].sha256 == "a" * 64
+    assert engine_source.sources(given)[1].sha256 == "a" * 64

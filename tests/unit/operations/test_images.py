@@ -68,10 +68,10 @@ def pulled(there: tuple[Image, ...] | None, record: dict[str, str]) -> tuple[lis
 def test_pulled() -> None:
     both = (image(ONE, OLLAMA), image(TWO, NGINX))
     assert pulled(both, {OLLAMA: ONE, NGINX: TWO}) == ([], [])
-    assert pulled((), {}) == ([f"image {OLLAMA}: absent", f"image {NGINX}: absent"], ["pull_all", "_record"])
+    assert pulled((), {}) == ([f"image {OLLAMA}: absent", f"image {NGINX}: absent"], ["pull_all", "record"])
     assert pulled(both, {OLLAMA: ONE}) == (
         [f"image {NGINX}: there as 222222222222, not recorded yet"],
-        ["_record"],
+        ["record"],
     )
 
 
@@ -144,7 +144,7 @@ def test_another_image_than_the_locked_one_is_an_error_and_not_recorded() -> Non
     host = Host({})
     host.get_fact = lambda *_, **__: (image(ONE, NGINX),)  # type: ignore[method-assign]
     with pytest.raises(HostError, match="the tag is on 111111111111, cccccccccccc is locked") as caught:
-        images._record(host, (NGINX,), LOCK)
+        images.record(host, (NGINX,), LOCK)
     assert "--update" in str(caught.value.hint)
     assert host.started == []
 
