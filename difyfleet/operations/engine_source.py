@@ -98,6 +98,32 @@ def _pushed(wanted: EngineFile, pushed: Pushed) -> Source:
     return Source(None, None, found.digest[7:], wanted.kept_as)
 
 
+def _have(path: str, sha256: str) -> str:
+    """A shell test: the file is there and has this hash."""
+    return f'[ "$(sha256sum {path} 2>/dev/null | cut -c1-64)" = "{sha256}" ]'
+
+
+def download_command(source: Source) -> str:
+    """The shell command that has the host fetch a file, unless it is there already with the right hash.
+
+    Kept under DOWNLOADS so that a damaged program can be mended without a network; a broken download is resumed.
+    """
+    path, part, url = (
+        f"{DOWNLOADS}/{source.target}",
+        f"{DOWNLOADS}/{source.target}.part",
+        shlex.quote(source.url or ""),
+    )
+    curl = f"curl -fsSL --retry 3 --retry-delay 2 --connect-timeout 20 --speed-limit 1024 --speed-time {_STALL} -o {part}"
+    python = shlex.quote(
+        "import shutil,sys,urllib.request as u\nwith u.urlopen(sys.argv[1],timeout=60) as i, open(sys.argv[2],'wb') as o: shutil.copyfileobj(i,o,1<<20)"
+    )
+    have = _have(path, source.sha256) if source.sha256 else "false"
+    return (
+        f"umask 022; if {have}; then exit 0; fi; if command -v curl >/dev/null; then "
+        f"{curl} -C - {url} || {{ rm -f {part}; {curl} {url}; }}; else python3 -c {python} {url} {part}; fi && mv -fT {part} {path}"
+    )
+
+
 def link_command(source: Source) -> str:
     """The shell command that takes a file from the pushed store, where it stays too, as a second name for the same bytes.
 

@@ -12,7 +12,7 @@ import shlex
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -69,44 +69,18 @@ class _Push:
 
     on: Any
     blobs: Mapping[str, Blob]
+    moved: Callable[[int], None]
     done: Sent
-    began: float = field(default_factory=time.monotonic)
-    reported: float = 0.0
     program: bool = True  # use ssh
 
-    def progress(self) -> None:
-        """`push: 1.2 of 6.7 GB, 112 MB/s, 49 s left`, once a second."""
-        now = time.monotonic()
-        if now - self.reported >= 1.0:
-            self.reported = now
-            report(
-                self.on.name,
-                progress_text(self.done.there, self.done.total, self.done.sent, now - self.began),
-            )
 
-
-def progress_text(there: int, total: int, sent: int, seconds: float) -> str:
-    """How far a push is, with rate and time left.
-
-    Args:
-        there, total: bytes on the host and in all.
-        sent: bytes since the beginning of this run, `seconds` ago.
-    """
-    rate = sent / seconds if seconds > 0 else 0.0
-    left = f", {_time((total - there) / rate)} left" if rate and there else ""
-    return f"push: {there / 1e9:.2f} of {total / 1e9:.2f} GB, {rate / 1e6:.0f} MB/s{left}"
-
-
-def _time(seconds: float) -> str:
-    whole = int(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    return (
-        f"{whole // 60}:{whole % 60:02d} min" if whole < 3600 else f"{whole // 3600}:{whole // 60 % 60:02d} h"
-    )
-
-
-def send(on: Any, root: str, blobs: Sequence[Blob], record: tuple[str, str]) -> Sent:
+def send(
+    on: Any,
+    root: str,
+    blobs: Sequence[Blob],
+    record: tuple[str, str],
+    moved: Callable[[int], None] = lambda _: None,
+) -> Sent:
     """Bring blobs into the host's store, then write a record beside it.
 
     Args:
@@ -114,19 +88,20 @@ def send(on: Any, root: str, blobs: Sequence[Blob], record: tuple[str, str]) -> 
         root: the store's folder on the host.
         blobs: those that the host lacks, each once.
         record: file name below root, and its text; written when all blobs are there.
+        moved: called with the bytes of each chunk that the host has taken.
 
     Raises:
         HostError: the host cannot take them (its words), a file of the bundle is damaged, or the line broke TRIES times in a row.
         ConnectionLost: the connection to the host is gone.
     """
-    push = _Push(on, {blob.hex: blob for blob in blobs}, Sent(sum(blob.size for blob in blobs)))
-    misses = 0
+    push = _Push(on, {blob.hex: blob for blob in blobs}, moved, Sent(sum(blob.size for blob in blobs)))
+    began, misses = time.monotonic(), 0
     while True:
         before = push.done.there
         push.done.tries += 1
         try:
             _attempt(push, root, record)
-            push.done.seconds = time.monotonic() - push.began
+            push.done.seconds = time.monotonic() - began
             return push.done
         except _Broken as error:
             on.connector.require_connection(error)
@@ -250,8 +225,9 @@ def _send_blob(push: _Push, pipe: Pipe, blob: Blob, points: list[list[Any]], wai
 def _answered(push: _Push, pipe: Pipe, waiting: deque[int]) -> None:
     """Take the host's word for the oldest chunk."""
     _expect(pipe, "got ")
-    push.done.there += waiting.popleft()
-    push.progress()
+    size = waiting.popleft()
+    push.done.there += size
+    push.moved(size)
 
 
 def agreed(file: BinaryIO, points: Sequence[Sequence[Any]]) -> tuple[int, Any]:

@@ -17,7 +17,7 @@ import pytest
 from difyfleet.errors import ConnectionLost, HostError
 from difyfleet.remote import blobs as blobs_module
 from difyfleet.remote import pipe as pipe_module
-from difyfleet.remote.blobs import CHUNK, Blob, agreed, progress_text, send
+from difyfleet.remote.blobs import CHUNK, Blob, agreed, send
 from difyfleet.remote.pipe import Pipe
 
 RECORD = ("contents.json", '{"version": 1}\n')
@@ -93,7 +93,9 @@ def stored(root: Path) -> dict[str, bytes]:
 def test_blobs_and_record_arrive_root_only(tmp_path: Path, line: Line) -> None:
     big = random.Random(1).randbytes(2 * CHUNK + 12345)
     wanted = [blob(b""), blob(b"small"), blob(big)]
-    done = send(Host(), str(tmp_path / "store"), wanted, RECORD)
+    moved: list[int] = []
+    done = send(Host(), str(tmp_path / "store"), wanted, RECORD, moved.append)
+    assert moved == [5, CHUNK, CHUNK, 12345]
     assert stored(tmp_path / "store") == {b.hex: b.open().read() for b in wanted}
     assert (tmp_path / "store" / RECORD[0]).read_text() == RECORD[1]
     assert (done.total, done.there, done.sent, done.tries) == (len(big) + 5, len(big) + 5, len(big) + 5, 1)
@@ -204,11 +206,3 @@ def test_agreed_stops_at_the_first_difference() -> None:
     file = io.BytesIO(data)
     offset, digest = agreed(file, points)
     assert (offset, file.tell(), digest.hexdigest()) == (10, 10, points[0][1])
-
-
-def test_progress_text() -> None:
-    assert progress_text(1_200_000_000, 6_700_000_000, 1_120_000_000, 10.0) == (
-        "push: 1.20 of 6.70 GB, 112 MB/s, 49 s left"
-    )
-    assert progress_text(0, 10, 0, 0.0) == "push: 0.00 of 0.00 GB, 0 MB/s"
-    assert progress_text(10**9, 3 * 10**9, 10**7, 1.0).endswith("3:20 min left")
