@@ -25,7 +25,7 @@ _VERBS = {
     "pull": ("content", "Write what is inside a host's Dify as declarations."),
     "dify": ("content", "Dify by hand: reset-password, unlock, export, import."),
     "models": ("models", "Ollama's models on the hosts: list, show, ps, stop, rm, pull."),
-    "bundle": ("bundle", "Bundles for hosts without a network: make, inspect, verify, serve."),
+    "bundle": ("bundle", "Bundles for hosts without a network: make, inspect, verify, serve, push."),
     "lab": ("lab", "Disposable openEuler look-alike hosts for trying and testing."),
 }
 

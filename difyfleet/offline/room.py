@@ -36,7 +36,9 @@ class Room:
                 continue
             layers = image.layers_beyond(() if self.installed.containerd else self.installed.chains)
             packed = self.contents.size_of(layers)
-            factor = 1 if set(layers) <= set(image.diff_ids) else _COMPRESSED  # the classic store keeps them unpacked
+            factor = (
+                1 if set(layers) <= set(image.diff_ids) else _COMPRESSED
+            )  # the classic store keeps them unpacked
             unpacked, largest = unpacked + packed * factor, max(largest, packed)
         found = {STORE: self.send, self.data_root: unpacked + largest, self.models_dir: 0}
         if self._apart(STORE, self.models_dir):  # else they are moved
@@ -72,7 +74,9 @@ def require_room(room: Room, name: str) -> None:
         disk = room.installed.room[folders[0]]
         wanted = sum(needs.get(folder, 0) for folder in folders)
         if wanted and wanted + SPARE > disk.free:
-            parts = ", ".join(f"{folder} {needs[folder] / 1e9:.2f} GB" for folder in folders if needs.get(folder))
+            parts = ", ".join(
+                f"{folder} {needs[folder] / 1e9:.2f} GB" for folder in folders if needs.get(folder)
+            )
             lost.append(
                 f"{disk.mount} has {disk.free / 1e9:.2f} GB free, wanted {(wanted + SPARE) / 1e9:.2f} GB ({parts}, spare {SPARE / 1e9:.2f} GB)"
             )
