@@ -6,8 +6,6 @@ PYTHON := $(VENV)/bin/python
 KIND ?= container
 PYTEST_ARGS ?=
 TORTURE_ARGS ?=
-BENCH ?=
-BENCH_ARGS ?=
 STACK_TESTS := $(addprefix tests/lab/,test_content.py test_drift_matrix.py test_stack.py test_crash.py)
 
 BENCH ?=
