@@ -6,7 +6,8 @@ PYTHON := $(VENV)/bin/python
 KIND ?= container
 PYTEST_ARGS ?=
 TORTURE_ARGS ?=
-STACK_TESTS := $(addprefix tests/lab/,test_content.py test_drift_matrix.py test_stack.py test_crash.py)
+# the crash sample before the reboot, after which /run is empty
+STACK_TESTS := $(addprefix tests/lab/,test_content.py test_drift_matrix.py test_crash.py test_stack.py)
 
 BENCH ?=
 BENCH_ARGS ?=
