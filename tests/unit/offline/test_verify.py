@@ -6,6 +6,7 @@ import json
 import random
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,14 @@ def test_anybody_can_prove_it_by_hand(folder: Path, tar: Path, parts: Path, tmp_
     (tmp_path / "out").mkdir()
     subprocess.run(["tar", "-xf", tar, "-C", tmp_path / "out"], check=True, timeout=60)
     assert said(verify(tmp_path / "out", key=KEY)) == ""
+
+
+def test_the_documents_lines_give_wheels_and_documents_their_names(folder: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "bundles.md").read_text()
+    code = page.partition("```python\n")[2].partition("```")[0]
+    subprocess.run([sys.executable, "-c", code], cwd=folder, check=True, timeout=60)
+    assert (folder / "files" / "document" / "handbook" / "假期.md").read_text() == "# 假期\n十天\n"
+    assert (folder / "files" / "wheel" / "click-8.1.8-py3-none-any.whl").is_file()
 
 
 def test_the_same_content_gives_the_same_bytes(tar: Path, tmp_path: Path) -> None:
