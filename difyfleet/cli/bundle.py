@@ -100,6 +100,8 @@ def make(
         and any(spec.ollama.enabled and spec.ollama.models for spec in hosts)
     ):
         raise click.UsageError("--from-docker needs --ollama-dir: the inventory declares models")
+    if against is not None and output.resolve() in (against.resolve(), against.resolve().parent):
+        raise click.UsageError(f"{against} would be overwritten: name another OUTPUT")
     order = making.Order(
         output=output,
         part_size=part_size,

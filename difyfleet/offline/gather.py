@@ -51,7 +51,9 @@ class Gathering:
         Raises:
             FleetError: something is there, but not as it is declared or locked.
         """
-        self._same_architecture(MACHINES.get(source.machine(), source.machine()), source.name)
+        machine = source.machine()
+        if machine is not None:
+            self._same_architecture(MACHINES.get(machine, machine), source.name)
         self._take_images(source, spec)
         self._take_models(source, spec)
         if spec.docker.method == "static":

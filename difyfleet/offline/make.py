@@ -99,30 +99,29 @@ def make(
     """
     if order.part_size is not None and not order.packed:
         raise FleetError("only a tar can be cut into parts", where=str(order.output), hint="name it NAME.tar")
-    store = Store(order.folder, order.base[1].blobs if order.base else None)
-    gathering = Gathering(store, environment)
-    fill(gathering)
-    gathering.take_documents(specs)
-    with _wheels(wheel_files) as files:
-        gathering.take_wheels(files)
-    manifest = gathering.manifest(order.base)
-    key = order.key
-    comment = f"difyfleet bundle of {environment}"
-    text = store.finish(manifest, (lambda sums: minisign.sign(sums, key, comment)) if key else None)
-    return Made(manifest, digest_of(text), _packed(order))
+    key, comment = order.key, f"difyfleet bundle of {environment}"
+    try:
+        store = Store(order.folder, order.base[1].blobs if order.base else None)
+        gathering = Gathering(store, environment)
+        fill(gathering)
+        gathering.take_documents(specs)
+        with _wheels(wheel_files) as files:
+            gathering.take_wheels(files)
+        manifest = gathering.manifest(order.base)
+        text = store.finish(manifest, (lambda sums: minisign.sign(sums, key, comment)) if key else None)
+        return Made(manifest, digest_of(text), _packed(order))
+    except OSError as error:
+        raise FleetError(
+            f"{error.filename or order.output}: {error.strerror or error}",
+            where="bundle make",
+            hint=f"what was gathered is kept in {order.folder}; mend that and run it again",
+        ) from error
 
 
 def _packed(order: Order) -> tuple[Path, ...]:
     if not order.packed:
         return (order.folder,)
-    try:
-        pack(order.folder, order.output, order.part_size)
-    except OSError as error:
-        raise FleetError(
-            f"cannot be written: {error.strerror}",
-            where=str(order.output),
-            hint=f"what was gathered is kept in {order.folder}; run it again",
-        ) from error
+    pack(order.folder, order.output, order.part_size)
     shutil.rmtree(order.folder)
     return tuple(parts_of(order.output) or (order.output,))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 import shlex
 import subprocess
 import sys
@@ -45,8 +44,8 @@ class Source(Protocol):
     name: str
     downloads: bool
 
-    def machine(self) -> str:
-        """Its architecture, as `uname -m` says it."""
+    def machine(self) -> str | None:
+        """The architecture that it runs, as `uname -m` says it; None = that says nothing of what it has."""
 
     def images(self, references: Sequence[str]) -> dict[str, FoundImage]:
         """Those of the images that it has."""
@@ -116,8 +115,8 @@ class Here:
     def __init__(self, ollama: Path | None) -> None:
         self._ollama = ollama
 
-    def machine(self) -> str:
-        return platform.machine()
+    def machine(self) -> None:
+        return None  # an arm64 laptop may hold amd64 images
 
     def images(self, references: Sequence[str]) -> dict[str, FoundImage]:
         form = "{{json .Id}} {{json .RepoTags}} {{json .RepoDigests}}"

@@ -20,21 +20,23 @@ def collect(folder: Path) -> list[Path]:
     """Bring the wheels into a folder: this difyfleet's, and those of the very versions that it runs with here.
 
     Raises:
-        FleetError: pip is not here or failed, or this difyfleet was installed from a wheel that pip cannot find again.
+        FleetError: pip is not here or failed, or this difyfleet does not run from a checkout.
     """
     checkout = package_root().parent
-    own = f"difyfleet=={__version__}"
+    if not (checkout / "pyproject.toml").is_file():  # an index may have another project under this name
+        raise FleetError(
+            f"this difyfleet {__version__} was installed from a wheel, which is no longer here",
+            where="wheels",
+            hint="name a folder that holds it and what it needs (--wheels FOLDER), or leave them out (--wheels none)",
+        )
     constraints = folder / "constraints.txt"
     versions = {one.metadata["Name"]: one.version for one in distributions() if one.metadata["Name"]}
     versions.pop("difyfleet", None)
     constraints.write_text("".join(f"{name}=={versions[name]}\n" for name in sorted(versions)))
-    if (checkout / "pyproject.toml").is_file():
-        _pip("wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(checkout))
-        own = str(next(folder.glob("difyfleet-*.whl")))
-    _pip(
-        *("download", "--quiet", "--only-binary", ":all:", "--constraint", str(constraints)),
-        *("--dest", str(folder), "--find-links", str(folder), own),
-    )
+    _pip("wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(checkout))
+    (own,) = folder.glob("difyfleet-*.whl")
+    options = ("--quiet", "--only-binary", ":all:", "--constraint", str(constraints), "--dest", str(folder))
+    _pip("download", *options, str(own))
     return found(folder)
 
 

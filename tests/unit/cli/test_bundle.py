@@ -86,6 +86,17 @@ def test_a_delta_of_itself_is_empty(
     assert answer(capsys)["bytes"] == 0
 
 
+@pytest.mark.usefixtures("here")
+def test_the_base_of_a_delta_is_not_overwritten(
+    inventory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for base in ("one", "one/bundle.json"):
+        assert make(inventory, tmp_path / "one") == 0
+        assert make(inventory, tmp_path / "one", "--against", str(tmp_path / base)) == 64
+        assert "would be overwritten" in capsys.readouterr().err
+        assert run(["bundle", "verify", str(tmp_path / "one")]) == 0
+
+
 def test_verify_fails_with_5_and_names_the_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     blob = blob_name(small()[0].models[0].layers[1])
     (folder / blob).write_bytes(b"x" * (folder / blob).stat().st_size)

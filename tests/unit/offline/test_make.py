@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from difyfleet.errors import FleetError
+from difyfleet.offline import wheels
 from difyfleet.offline.contents import contents
 from difyfleet.offline.gather import Gathering
 from difyfleet.offline.make import Made, Order, make, read_base
 from difyfleet.offline.manifest import blob_name, digest_of
+from difyfleet.offline.store import Store
 from difyfleet.offline.tarball import list_of_parts
 from difyfleet.offline.verify import verify
 from difyfleet.spec.lock import LockedImage
@@ -241,8 +245,8 @@ def test_wheels_of_a_folder(tmp_path: Path) -> None:
     made = make(
         order, "prod", [], lambda one: one.take(FakeSource(), described.hosts[0]), str(tmp_path / "w")
     )
-    wheels = [(one.name, one.version, one.license) for one in made.manifest.files if one.kind == "wheel"]
-    assert wheels == [
+    listed = [(one.name, one.version, one.license) for one in made.manifest.files if one.kind == "wheel"]
+    assert listed == [
         ("click-8.1.8-py3-none-any.whl", "8.1.8", "BSD License"),
         ("difyfleet-0.1.0-py3-none-any.whl", "0.1.0", "Apache-2.0"),
     ]
@@ -258,3 +262,37 @@ def test_what_a_bundle_carries_is_what_docker_and_oci_tools_list(tmp_path: Path)
         f"docker.io/{OLLAMA}",
     ]
     assert json.loads((tmp_path / "out" / "oci-layout").read_text()) == {"imageLayoutVersion": "1.0.0"}
+
+
+def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Store, data: bytes) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device", str(self.folder))
+
+    monkeypatch.setattr(Store, "put_bytes", full)
+    with pytest.raises(FleetError, match=r"out\.tar\.unfinished: No space left on device") as caught:
+        run(tmp_path, "out.tar")
+    assert f"kept in {tmp_path / 'out.tar.unfinished'}" in str(caught.value.hint)
+
+
+def test_wheels_are_those_that_run_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pip is told exact versions, never to build anything, and difyfleet's own wheel by its path (an index may have another one)."""
+    calls: list[tuple[str, ...]] = []
+
+    def pip(*arguments: str) -> None:
+        calls.append(arguments)
+        (tmp_path / "difyfleet-0.1.0-py3-none-any.whl").touch()
+
+    monkeypatch.setattr(wheels, "_pip", pip)
+    assert [file.name for file in wheels.collect(tmp_path)] == ["difyfleet-0.1.0-py3-none-any.whl"]
+    build, download = calls
+    assert build[0] == "wheel"
+    assert "--no-deps" in build
+    assert download[0] == "download"
+    assert download[download.index("--only-binary") + 1] == ":all:"
+    assert download[-1] == str(tmp_path / "difyfleet-0.1.0-py3-none-any.whl")
+    pinned = (tmp_path / "constraints.txt").read_text().splitlines()
+    assert f"click=={version('click')}" in pinned
+    assert not any(line.startswith("difyfleet") for line in pinned)
+    monkeypatch.setattr(wheels, "package_root", lambda: tmp_path / "site-packages" / "difyfleet")
+    with pytest.raises(FleetError, match="was installed from a wheel"):
+        wheels.collect(tmp_path)
