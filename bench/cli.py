@@ -11,14 +11,14 @@ import sys
 import time
 from collections.abc import Sequence
 
-from bench import table
+from bench import inventory, table
 from bench.pairs import say
 from bench.table import Row
 from lab import engine
 from lab.engine import LabError
 from lab.state import CHECKOUT
 
-ROWS = ("startup", "nochange", "fleet", "install")
+ROWS = ("startup", "nochange", "fleet", "replay", "install")
 PAGE = CHECKOUT / "docs" / "performance.md"
 START, END = "<!-- {row}: written by make bench -->", "<!-- end of {row} -->"
 
@@ -30,14 +30,13 @@ def _parser() -> argparse.ArgumentParser:
         "--pairs", type=int, default=3, metavar="N", help="runs of each contender (default: 3)"
     )
     parser.add_argument(
-        "--rtt", type=_numbers, metavar="MS,...", help="round trips; default: nochange 0,20,50,100, fleet 20"
+        "--rtt", type=_numbers, metavar="MS,...", help="round trips; default: nochange 0,20,50,100; else 20"
     )
     parser.add_argument(
         "--hosts",
         type=_numbers,
-        default=[1, 10, 50, 100],
         metavar="N,...",
-        help="of fleet (default: 1,10,50,100)",
+        help="default: fleet 1,10; replay 1,10,50,100",
     )
     parser.add_argument(
         "--rate",
@@ -66,7 +65,7 @@ def _numbers(text: str) -> list[float]:
 
 
 def _measure(row: str, arguments: argparse.Namespace) -> str:
-    from bench import ansible, install, nochange, startup
+    from bench import ansible, fleet, install, nochange, startup
 
     pairs, only = arguments.pairs, arguments.only
     found: Sequence[Row]
@@ -74,11 +73,12 @@ def _measure(row: str, arguments: argparse.Namespace) -> str:
         found = startup.rows(pairs)
     elif row == "nochange":
         found = list(nochange.near_and_far(arguments.rtt or [0, 20, 50, 100], pairs, only))
-    elif row == "fleet":
-        counts = [int(count) for count in arguments.hosts]
-        found = [each for rtt in arguments.rtt or [20] for each in nochange.many(counts, rtt, pairs, only)]
+    elif row in ("fleet", "replay"):
+        kind, usual = (fleet.real, [1, 10]) if row == "fleet" else (fleet.replayed, [1, 10, 50, 100])
+        counts = [int(count) for count in arguments.hosts or usual]
+        found = [each for rtt in arguments.rtt or [20] for each in kind(counts, rtt, pairs, only)]
     else:
-        return install.render(install.run_pairs(pairs, arguments.rate), arguments.rate)
+        return install.render(install.run_pairs(pairs, arguments.rate, only), arguments.rate)
     text = table.render(found)
     if any("Ansible" in name for each in found for name in each.runs):
         text += f"- {ansible.versions()}\n"
@@ -116,6 +116,15 @@ def placed(page: str, row: str, text: str) -> str:
     return f"{before}{start}\n\n{text.strip()}\n\n{end}{after}"
 
 
+def _one(row: str, arguments: argparse.Namespace) -> None:
+    where = machine()
+    text = _measure(row, arguments)
+    print(f"{where}\n\n{text}", flush=True)
+    if arguments.write is not None:
+        remark = f"{where}. {arguments.write}".strip()
+        PAGE.write_text(placed(PAGE.read_text(), row, f"{remark}\n\n{text}"))
+
+
 def main(argv: list[str]) -> int:
     """Run rows and print their tables; the exit status is 1 if something did not do what its row is about."""
     arguments = _parser().parse_args(argv)
@@ -123,18 +132,13 @@ def main(argv: list[str]) -> int:
     if unknown:
         say(f"bench: no row {', '.join(unknown)}; there are {', '.join(ROWS)}")
         return 64
-    signal.signal(
-        signal.SIGTERM, lambda *_: sys.exit(143)
-    )  # so that namespace, line and commands are cleaned up
+    # so that namespace, line and commands are cleaned up
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         engine.require_root()
-        for row in arguments.rows or ROWS:
-            where = machine()
-            text = _measure(row, arguments)
-            print(f"{where}\n\n{text}", flush=True)
-            if arguments.write is not None:
-                remark = f"{where}. {arguments.write}".strip()
-                PAGE.write_text(placed(PAGE.read_text(), row, f"{remark}\n\n{text}"))
+        with inventory.alone():
+            for row in arguments.rows or ROWS:
+                _one(row, arguments)
     except (LabError, RuntimeError) as error:
         say(f"bench: {error}")
         return 1

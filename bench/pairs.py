@@ -53,7 +53,7 @@ def rounds(
 ) -> dict[str, list[Run]]:
     """So many rounds; a contender that fails once is left out of the table, with its reason said.
 
-    Before the first round each contender runs once unmeasured: read-ahead learns, caches of Python and of the host are filled.
+    A contender that learns runs once before the first round, unmeasured.
 
     Args:
         hosts: how many are looked at in one run.
@@ -71,7 +71,7 @@ def rounds(
             del results[contender.name]
         return None
 
-    for contender in list(left):
+    for contender in [each for each in left if each.learns]:
         attempt(contender)
     for number in range(pairs):
         for contender in order(contenders, number):

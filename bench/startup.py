@@ -23,8 +23,7 @@ def large_inventory(hosts: int) -> Path:
             f"h{number}": {"address": f"10.1.{number // 250}.{number % 250 + 1}"} for number in range(hosts)
         },
     }
-    inventory.FOLDER.mkdir(exist_ok=True)
-    path: Path = inventory.FOLDER / "large.yml"
+    path = inventory.folder() / "large.yml"
     path.write_text(yaml.safe_dump(declared))
     return path
 
