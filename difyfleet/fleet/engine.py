@@ -26,7 +26,7 @@ from difyfleet.fleet import events, leases
 from difyfleet.fleet.callbacks import ConnectErrors, Said
 from difyfleet.fleet.declared import Memory
 from difyfleet.fleet.inventory import names_and_data
-from difyfleet.fleet.reading_ahead import Readers
+from difyfleet.fleet.reading_ahead import DECLARE, EXECUTE, Readers
 from difyfleet.fleet.results import (
     CHANGED,
     FAILED,
@@ -78,7 +78,7 @@ class Engine:
         self._said = Said()
         self._alive: list[Any] = []
         self._code: Any = None
-        self._readers: Readers | None = Readers(roles, switches)
+        self._readers = Readers(roles, switches)
 
     def __enter__(self) -> Engine:
         self._previous_handlers = list(pyinfra_logger.handlers)
@@ -128,8 +128,8 @@ class Engine:
         """Run deploy.py on every connected host. With check_for_changes this is the plan."""
         self.state.check_for_changes = check_for_changes
         self.state.set_stage(StateStage.Prepare)
-        converge = self._read_ahead if check_for_changes else self._run_deploy
-        self._each(list(self._alive), lambda host: converge(host, stack.CONVERGE))
+        phase = stack.CONVERGE if check_for_changes else DECLARE
+        self._each(list(self._alive), lambda host: self._read_ahead(host, stack.CONVERGE, phase))
         for host in self._alive:
             self.results[host.name].operations = [
                 self._planned(host, op_hash) for op_hash in host.op_hash_order
@@ -162,7 +162,6 @@ class Engine:
         """
         self.state.set_stage(StateStage.Execute)
         self.state.is_executing = True
-        self._readers = None  # a run that changes hosts looks at them again, itself
         prepared = list(self._alive)
         self._each(prepared, lambda host: self._execute_host(host, only))
         self.state.is_executing = False
@@ -225,9 +224,9 @@ class Engine:
             return f"{type(error).__name__}: {error} ({last.name}, line {last.lineno} of {last.filename})"
         return None
 
-    def _read_ahead(self, host: Any, face: str) -> None:
-        """_run_deploy, its reads in one exec while the run has changed nothing."""
-        with self._readers.phase(host, face) if self._readers else contextlib.nullcontext():
+    def _read_ahead(self, host: Any, face: str, phase: str) -> None:
+        """_run_deploy, its reads in one exec."""
+        with self._readers.phase(host, phase):
             self._run_deploy(host, face)
 
     def _run_deploy(self, host: Any, face: str) -> None:
@@ -243,6 +242,10 @@ class Engine:
             self._fail(host, self._words(host) or "a fact could not be read")
 
     def _execute_host(self, host: Any, only: Callable[[OperationResult], bool]) -> None:
+        with self._readers.phase(host, EXECUTE):
+            self._execute_operations(host, only)
+
+    def _execute_operations(self, host: Any, only: Callable[[OperationResult], bool]) -> None:
         planned = self.results[host.name].operations
         stopped = False
         for number, op_hash in enumerate(list(host.op_hash_order)):
@@ -267,7 +270,7 @@ class Engine:
     def _check_host(self, host: Any) -> None:
         result = self.results[host.name]
         try:
-            self._read_ahead(host, stack.CHECKS)
+            self._read_ahead(host, stack.CHECKS, stack.CHECKS)
         finally:
             result.checks = [
                 CheckResult(role, check.name, check.ok, mask(check.evidence), check.hint, check.warn_only)

@@ -1,7 +1,7 @@
 """When a run reads ahead (remote/read_ahead.py), and what makes two runs the same.
 
-A phase is read ahead only while nothing is changed: a plan, and the checks of a verify or a drift. Two runs are the same for it when
-host, phase, roles, switches, the resolved inventory, the deploy code and pyinfra are. `DIFYFLEET_READ_AHEAD=0` turns it off; so does a
+Plan, execution and checks are phases of their own; what was read ahead in one is void in the next, and as soon as something is changed.
+Two runs are the same for it when host, phase, roles, switches, the resolved inventory, the deploy code and pyinfra are. `DIFYFLEET_READ_AHEAD=0` turns it off; so does a
 file `off` in the state folder's `read-ahead`, for a scheduled run whose environment is out of reach.
 """
 
@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from difyfleet import stack
 from difyfleet.fleet import plan_digest
 from difyfleet.fleet.declared import controller_key
 from difyfleet.paths import state_dir
@@ -25,6 +26,10 @@ from difyfleet.remote.read_ahead import ReadAhead
 from difyfleet.spec.models import HostSpec
 
 SWITCH = "DIFYFLEET_READ_AHEAD"
+DECLARE, EXECUTE = (
+    "declare",
+    "execute",
+)  # faces that roles do not know: converge without a plan, and what it declared
 
 
 def folder() -> Path:
@@ -45,7 +50,8 @@ class Readers:
     """
 
     def __init__(self, roles: Iterable[str] = (), switches: Mapping[str, Any] | None = None) -> None:
-        self._roles, self._switches = sorted(roles), sorted((switches or {}).items())
+        self._roles = sorted(roles)
+        self._switches = sorted((name, value) for name, value in (switches or {}).items() if value)
         self._faces: dict[str, list[str]] = {}  # by host, those seen so far
         self._on = switched_on()
 
@@ -55,7 +61,7 @@ class Readers:
 
         Args:
             host: pyinfra's host.
-            face: converge or checks.
+            face: converge, checks, or one that only the engine knows.
         """
         if not self._on:
             yield
@@ -65,7 +71,8 @@ class Readers:
             door.ahead = ReadAhead(host.name, door.open, self._learned(host.data.spec))
         faces = self._faces.setdefault(host.name, [])
         faces.append(face)  # what a plan has read before, checks may not ask again
-        door.ahead.begin(" ".join([*faces, *self._roles]))
+        like = " ".join([stack.CONVERGE, *self._roles]) if face == EXECUTE else ""
+        door.ahead.begin(" ".join([*faces, *self._roles]), like)
         whole = False
         try:
             yield

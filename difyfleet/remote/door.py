@@ -130,7 +130,8 @@ class DoorConnector(SSHConnector):
             known = self._read_ahead(Read(line, timeout, asks=bool(password)))
         if known is None:
             journal.current().write(self.host.name, kind, "exec", shown, self.operation_name())
-            known = self._exec_beside_reads(line, password + stdin, timeout)
+            read = Read(line, timeout, asks=bool(password)) if kind == journal.READ and not stdin else None
+            known = self._exec_beside_reads(line, password + stdin, timeout, read)
         status, output = known
         if status != 0 and any(
             text.strip() == "sudo: a password is required" for text in output.stderr_lines
@@ -186,14 +187,19 @@ class DoorConnector(SSHConnector):
             self.require_connection(error)
             raise
 
-    def _exec_beside_reads(self, line: str, stdin: str, timeout: int) -> tuple[int, CommandOutput]:
-        """An exec, also where sshd gives one session at a time only and reads under way have it."""
+    def _exec_beside_reads(
+        self, line: str, stdin: str, timeout: int, read: Read | None
+    ) -> tuple[int, CommandOutput]:
+        """An exec, also where sshd gives one session at a time only and the channel for reads has it."""
         try:
             return self._exec(line, stdin, timeout)
         except ChannelException:
             if self.ahead is None or not self.ahead.busy:
                 raise
-            self.ahead.drop()
+            found = self.ahead.ask(read, self.sudo_password) if read is not None else None
+            if found is not None:
+                return found
+            self.ahead.close()
             return self._exec(line, stdin, timeout)
 
     def command_line(self, command: StringCommand) -> tuple[str, str]:
@@ -297,7 +303,7 @@ class DoorConnector(SSHConnector):
 
     def disconnect(self) -> None:
         if self.ahead is not None:
-            self.ahead.drop()
+            self.ahead.close()
         super().disconnect()
         if self.client is not None:
             self.client.close()

@@ -24,6 +24,7 @@ from urllib3.util.ssltransport import SSLTransport
 
 from difyfleet.remote import journal
 from difyfleet.remote.changes import about_to_change
+from difyfleet.remote.mux import Pipe
 from difyfleet.remote.reading import is_reading, reading
 
 __all__ = ["reading", "session"]
@@ -34,9 +35,9 @@ DEFAULT_TIMEOUT = 60.0  # seconds without a byte
 
 
 class _ChannelSocket:
-    """An SSH channel with the part of a socket's interface that http.client uses."""
+    """An SSH channel, or a pipe in one, with the part of a socket's interface that http.client uses."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel | Pipe) -> None:
         self._channel = channel
         self._readers = 0
         self._closed = False
@@ -134,7 +135,12 @@ def _pipe(connection: Any, door: Any) -> _ChannelSocket:
     Raises:
         NewConnectionError: there is no SSH channel to be had.
     """
-    target = f"/dev/tcp/{connection.host.strip('[]')}/{connection.port}"
+    address, port = connection.host.strip("[]"), connection.port
+    if door.ahead is not None:
+        pipe = door.ahead.pipe(address, port, door.sudo_password)
+        if pipe is not None:
+            return _ChannelSocket(pipe)
+    target = f"/dev/tcp/{address}/{port}"
     # whichever side ends first ends the pipe; fd 4 because bash gives background jobs /dev/null as stdin
     script = f"exec 3<>{target} || exit 7; exec 4<&0; cat <&4 >&3 & w=$!; cat <&3 & r=$!; wait -n; kill $w $r 2>/dev/null"
     journal.current().write(door.host.name, journal.READ, "exec", f"pipe to {target}")

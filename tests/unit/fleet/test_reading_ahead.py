@@ -127,16 +127,44 @@ def test_another_inventory_other_code_or_other_roles_learn_anew(
     monkeypatch.setattr(reading_ahead, "_code", lambda: "other code")
     assert trips() > 1
     assert trips() == 1
+    assert trips(switches={"reprobe_mirrors": False}) == 1
     assert trips(switches={"reprobe_mirrors": True}) > 1
 
 
-def test_a_run_that_executes_reads_everything_itself(box: Sandbox) -> None:
-    """Also when there was a plan before, and for the checks after it."""
-    verbs.apply([WANTED], confirm=lambda plan: True)
-    applied = verbs.apply([WANTED], confirm=lambda plan: True)
-    assert Counter(entry["what"][:11] for entry in journal.current().entries())["read ahead:"] == 1
-    assert applied.summary()["exec_round_trips"] > 10
-    assert applied.summary()["changed"] == 0
+@pytest.mark.parametrize("confirm", [None, lambda plan: True], ids=["unasked", "asked"])
+def test_an_apply_with_nothing_to_change_is_one_exec_beside_its_lease(box: Sandbox, confirm: Any) -> None:
+    """The sandbox's lease is not in the journal."""
+    first = verbs.apply([WANTED], confirm=confirm)
+    assert ways()["exec"] > 10
+    second = verbs.apply([WANTED], confirm=confirm)
+    assert second.summary()["exec_round_trips"] == ways()["exec"] == 1
+    assert said(first) == said(second)
+
+
+def test_what_a_plan_has_learned_serves_the_first_execution(box: Sandbox) -> None:
+    """Its checks, which no run has made yet, are read one by one."""
+    verbs.plan([WANTED])
+    planned = {entry["what"] for entry in journal.current().entries()}
+    verbs.apply([WANTED])
+    alone = [entry["what"] for entry in journal.current().entries() if entry["via"] == "exec"]
+    assert len(planned & set(alone)) <= 3, "those of the checks"
+
+
+def test_after_the_first_change_everything_is_read_again(box: Sandbox) -> None:
+    verbs.apply([WANTED])
+    text = box.host("llm") / "opt/app/text"
+    text.write_text("by hand\n")
+    applied = verbs.apply([WANTED])
+    assert stack.in_state(applied, CHANGED) == {("files", "text")}
+    entries = list(journal.current().entries())
+    change = next(number for number, entry in enumerate(entries) if entry["kind"] == journal.CHANGE)
+    ways_after = [entry["via"] for entry in entries[change:] if entry["kind"] == journal.READ]
+    last_operation = next(
+        number for number, entry in reversed(list(enumerate(entries))) if entry["operation"] is not None
+    )
+    assert "ahead" not in [entry["via"] for entry in entries[change : last_operation + 1]]
+    assert ways_after.count("exec") > 5
+    assert verbs.apply([WANTED]).summary()["exec_round_trips"] == 1, "a run with changes teaches nothing"
 
 
 def test_what_changed_between_plan_and_execution_is_seen(box: Sandbox) -> None:
