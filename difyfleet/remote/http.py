@@ -136,8 +136,9 @@ def _pipe(connection: Any, door: Any) -> _ChannelSocket:
         NewConnectionError: there is no SSH channel to be had.
     """
     address, port = connection.host.strip("[]"), connection.port
-    if door.ahead is not None:
-        pipe = door.ahead.pipe(address, port, door.sudo_password)
+    ahead = getattr(door, "ahead", None)
+    if ahead is not None:
+        pipe = ahead.pipe(address, port, door.sudo_password)
         if pipe is not None:
             return _ChannelSocket(pipe)
     target = f"/dev/tcp/{address}/{port}"
