@@ -76,6 +76,8 @@ def start(lab: Network, host: str, address: str) -> None:
          "/bin/sleep", "infinity"])  # fmt: skip
     pid = run(["docker", "inspect", "-f", "{{.State.Pid}}", holder]).stdout.strip()
     port = f"v{address.rsplit('.', 1)[1]}"
+    # the kernel takes away the port of a host that has just gone some time after its container
+    run(["ip", "-n", lab.name, "link", "delete", port], check=False, timeout=20)
     lab.ip("link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", pid)
     lab.ip("link", "set", port, "master", network.BRIDGE, "up")
     plug = f"ip address add {address}/24 dev eth0 && ip link set eth0 up && ip route add default via {network.GATEWAY}"

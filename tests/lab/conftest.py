@@ -51,15 +51,17 @@ class Outcome:
 
 
 def lab(*arguments: str, timeout: int = 1800, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """`python -m lab ...`"""
-    return subprocess.run(
+    """`python -m lab ...`
+
+    Raises:
+        AssertionError: it did not exit 0, with what it said.
+    """
+    done = subprocess.run(
         [sys.executable, "-m", "lab", *arguments],
-        cwd=ROOT,
-        timeout=timeout,
-        check=check,
-        capture_output=True,
-        text=True,
-    )
+        cwd=ROOT, timeout=timeout, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert not check or done.returncode == 0, f"lab {arguments}: exit {done.returncode}\n{done.stdout}{done.stderr}"
+    return done
 
 
 @dataclass
