@@ -85,20 +85,20 @@ def _measure(row: str, arguments: argparse.Namespace) -> str:
     return text
 
 
+def _git(*words: str) -> str:
+    done = subprocess.run(
+        ["git", *words], cwd=CHECKOUT, capture_output=True, text=True, timeout=20, check=False
+    )
+    return done.stdout.strip()
+
+
 def machine() -> str:
-    """Where and when, for the line above a table."""
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        cwd=CHECKOUT,
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-    ).stdout.strip()
+    """Where and when, for the line above a table. The page that the tables go into does not make a checkout another one."""
+    changed = " with changes" if _git("status", "--porcelain", "--", ".", ":!docs/performance.md") else ""
     load = " ".join(f"{value:.1f}" for value in os.getloadavg())
     return (
-        f"{time.strftime('%Y-%m-%d')}, commit {commit or 'unknown'}, {os.cpu_count()} cores, "
-        f"Python {platform.python_version()}, load average {load}"
+        f"{time.strftime('%Y-%m-%d')}, commit {_git('rev-parse', '--short', 'HEAD') or 'unknown'}{changed}, "
+        f"{os.cpu_count()} cores, Python {platform.python_version()}, load average {load}"
     )
 
 

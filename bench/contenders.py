@@ -111,11 +111,22 @@ def bare_ssh(path: Path) -> list[str]:
 
 def plan_is_empty(output: str, hosts: int) -> None:
     """The JSON of `difyfleet plan`: all hosts, no change, no failure."""
-    summary = json.loads(output)["summary"]
+    result = json.loads(output)
+    summary = result["summary"]
     if (summary["hosts"], summary["would_change"], summary["failed"]) != (hosts, 0, 0) or not summary[
         "operations"
     ]:
-        raise RunFailed(f"the plan is not empty: {summary}")
+        pending = sorted(
+            {
+                f"{operation['role']}: {operation['name']}"
+                for host in result["hosts"]
+                for operation in host["operations"]
+                if operation["state"] == "would_change"
+            }
+        )
+        raise RunFailed(
+            f"the plan is not empty ({', '.join(pending)}; {summary}): .venv/bin/difyfleet apply inventory/lab.yml --yes"
+        )
 
 
 def pyinfra_is_empty(output: str, hosts: int) -> None:

@@ -34,8 +34,9 @@ def once(contender: Contender, hosts: int, controller: Controller, watch: Watch,
     mark = watch.mark()
     try:
         taken, output = run(
-            controller.argv(list(contender.argv)), cwd=CHECKOUT, env=contender.env, timeout=timeout
-        )
+            controller.argv(list(contender.argv)), cwd=CHECKOUT, env=contender.env, timeout=timeout,
+            codes=(0, 2),  # 2: something to do or something failed; what, is in the output
+        )  # fmt: skip
     finally:
         ansible.hang_up()
     seen = watch.since(mark)
@@ -58,6 +59,9 @@ def rounds(
     Args:
         hosts: how many are looked at in one run.
         timeout: seconds for one run.
+
+    Raises:
+        RunFailed: ours failed, or found something to do.
     """
     results: dict[str, list[Run]] = {contender.name: [] for contender in contenders}
     left = list(contenders)
@@ -66,6 +70,8 @@ def rounds(
         try:
             return once(contender, hosts, controller, watch, timeout)
         except RunFailed as failure:
+            if contender is contenders[0]:  # without ours there is nothing to compare
+                raise
             say(f"  {contender.name}: left out: {failure}")
             left.remove(contender)
             del results[contender.name]

@@ -74,7 +74,9 @@ def test_a_play_that_did_something_else_is_no_figure(text: str, hosts: int) -> N
 
 
 def plan(**changed: int) -> str:
-    return json.dumps({"summary": {"hosts": 1, "operations": 48, "would_change": 0, "failed": 0, **changed}})
+    operations = [{"role": "dify", "name": ".env", "state": "would_change"}]
+    summary = {"hosts": 1, "operations": 48, "would_change": 0, "failed": 0, **changed}
+    return json.dumps({"summary": summary, "hosts": [{"operations": operations}]})
 
 
 def test_an_empty_plan() -> None:
@@ -83,7 +85,7 @@ def test_an_empty_plan() -> None:
 
 @pytest.mark.parametrize("changed", [{"would_change": 1}, {"failed": 1}, {"hosts": 2}, {"operations": 0}])
 def test_a_plan_that_is_not_empty_is_no_figure(changed: dict[str, int]) -> None:
-    with pytest.raises(RunFailed):
+    with pytest.raises(RunFailed, match=r"dify: \.env"):
         contenders.plan_is_empty(plan(**changed), 1)
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from bench import measure
+from bench.contenders import Contender
 from bench.line import Direction
-from bench.measure import RunFailed
+from bench.measure import Run, RunFailed
+from bench.pairs import rounds
+from bench.watch import Seen
 
 
 def test_frames_leave_late_and_in_order() -> None:
@@ -57,3 +61,49 @@ def test_a_run_that_fails_is_no_figure(tmp_path: Path) -> None:
 def test_a_run_that_hangs_is_ended(tmp_path: Path) -> None:
     with pytest.raises(RunFailed, match="did not end within 1 s"):
         measure.run(python("import time; time.sleep(60)"), cwd=tmp_path, timeout=1)
+
+
+class NoWatch:
+    """Nobody counts."""
+
+    def mark(self) -> None: ...
+
+    def since(self, mark: None) -> Seen:
+        return Seen(1, 1, 0.1)
+
+
+class Here:
+    """The controller is this machine."""
+
+    def argv(self, command: list[str]) -> list[str]:
+        return command
+
+
+def contender(name: str, script: str, **more: bool) -> Contender:
+    def unchanged(output: str, hosts: int) -> None:
+        if output:
+            raise RunFailed(output)
+
+    return Contender(name, python(script), unchanged, **more)
+
+
+def taken(*contenders: Contender, pairs: int = 2) -> dict[str, list[Run]]:
+    return rounds(contenders, 1, pairs, cast(Any, Here()), cast(Any, NoWatch()))
+
+
+def test_who_learns_runs_once_more_than_is_counted(tmp_path: Path) -> None:
+    note = f"open({str(tmp_path / 'runs')!r}, 'a').write('x')"
+    found = taken(contender("ours", note, learns=True), contender("theirs", "pass"))
+    assert (tmp_path / "runs").read_text() == "xxx"
+    assert {name: len(runs) for name, runs in found.items()} == {"ours": 2, "theirs": 2}
+
+
+def test_who_finds_something_to_do_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    found = taken(contender("ours", "pass"), contender("theirs", "print('a change')"))
+    assert list(found) == ["ours"]
+    assert "theirs: left out: a change" in capsys.readouterr().err
+
+
+def test_without_ours_there_is_no_row() -> None:
+    with pytest.raises(RunFailed, match="a change"):
+        taken(contender("ours", "print('a change')"), contender("theirs", "pass"))
