@@ -144,10 +144,12 @@ def write(path: str, data: bytes) -> None:
 
 def main() -> None:
     """The protocol above."""
-    os.umask(0o077)
     given = Input()
     job = json.loads(given.line())
     root, blobs = job["root"], job["blobs"]
+    os.umask(0o022)
+    os.makedirs(os.path.dirname(root), exist_ok=True)  # others' records lie there too
+    os.umask(0o077)
     store, partial = os.path.join(root, "blobs", "sha256"), os.path.join(root, "partial")
     for folder in (root, os.path.dirname(store), store, partial):
         os.makedirs(folder, mode=0o700, exist_ok=True)
