@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from difyfleet.errors import HostError
+from difyfleet.facts.ollama import HASH_TIMEOUT, OllamaStore, Store
 from difyfleet.facts.pushed import (
     RECORD,
     STORE,
@@ -81,6 +82,9 @@ def push(on: Any, spec: HostSpec, bundle: Bundle) -> Push:
     folders = (STORE, spec.docker.data_root, models_dir)
     pushed: Pushed = on.get_fact(PushedBundle)
     installed: Installed = on.get_fact(InstalledParts, models=models_dir, folders=folders)
+    if spec.ollama.enabled and installed.blobs:
+        store: Store = on.get_fact(OllamaStore, data_dir=spec.ollama.data_dir, _timeout=HASH_TIMEOUT)
+        installed = without_damaged(installed, store)
     bundle.manifest.require_architecture(installed.machine, where=on.name)
     offered = contents_of(bundle, spec, pushed.contents)
     together = pushed.contents.with_more(offered)
@@ -170,6 +174,13 @@ def needed(contents: Contents, installed: Installed) -> Iterable[str]:
             yield from (*missing, model.manifest)
     for file in contents.files.values():
         yield file.digest
+
+
+def without_damaged(installed: Installed, store: Store) -> Installed:
+    """What a host has, less the blobs of Ollama's that do not have the content of their names."""
+    bad = {blob.digest for model in store.models.values() for blob in model.damaged}
+    good = {digest: size for digest, size in installed.blobs.items() if digest not in bad}
+    return replace(installed, blobs=good)
 
 
 def _require_carried(bundle: Bundle, lacking: Iterable[str], name: str) -> None:

@@ -60,7 +60,9 @@ def lab(*arguments: str, timeout: int = 1800, check: bool = True) -> subprocess.
         [sys.executable, "-m", "lab", *arguments],
         cwd=ROOT, timeout=timeout, check=False, capture_output=True, text=True,
     )  # fmt: skip
-    assert not check or done.returncode == 0, f"lab {arguments}: exit {done.returncode}\n{done.stdout}{done.stderr}"
+    assert not check or done.returncode == 0, (
+        f"lab {arguments}: exit {done.returncode}\n{done.stdout}{done.stderr}"
+    )
     return done
 
 

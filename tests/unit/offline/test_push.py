@@ -10,6 +10,8 @@ import pytest
 
 from difyfleet.errors import HostError
 from difyfleet.facts.fitness import Disk
+from difyfleet.facts.ollama import Blob as StoredBlob
+from difyfleet.facts.ollama import OllamaStore, Store, StoredModel
 from difyfleet.facts.pushed import (
     RECORD,
     STORE,
@@ -63,11 +65,12 @@ class Host:
 
     def __init__(self, pushed: Pushed, installed: Installed) -> None:
         self.pushed, self.installed = pushed, installed
+        self.store = Store()
         self.sent: list[str] = []
         self.record = ""
 
     def get_fact(self, fact: type, **_: Any) -> Any:
-        return {PushedBundle: self.pushed, InstalledParts: self.installed}[fact]
+        return {PushedBundle: self.pushed, InstalledParts: self.installed, OllamaStore: self.store}[fact]
 
     def take(self, on: Any, root: str, blobs: list[Blob], record: tuple[str, str], moved: Any) -> Sent:
         assert (root, record[0]) == (STORE, RECORD)
@@ -126,6 +129,18 @@ def test_what_docker_and_ollama_have_is_not_needed(bundle: Bundle) -> None:
         MODEL.layers[1],
         MODEL.manifest,
     }
+
+
+def test_a_damaged_blob_of_ollama_is_sent_again(monkeypatch: pytest.MonkeyPatch, bundle: Bundle) -> None:
+    contents, weights = offered(bundle), MODEL.layers[1]
+    blobs = {digest: contents.sizes[digest] for digest in MODEL.layers}
+    host = Host(Pushed(), replace(FRESH, blobs=blobs, manifests={MODEL.path: MODEL.manifest}))
+    run(monkeypatch, host, bundle)
+    assert weights not in host.sent
+    parts = tuple(StoredBlob(one, blobs[one], "hash" if one == weights else "ok") for one in MODEL.layers)
+    host.store = Store({MODEL.name: StoredModel(MODEL.name, MODEL.manifest[7:], MODEL.path, parts)})
+    run(monkeypatch, host, bundle)
+    assert sorted(host.sent) == sorted([weights, MODEL.manifest])
 
 
 def test_layers_of_another_image_in_the_same_place_are_not_needed(bundle: Bundle) -> None:
