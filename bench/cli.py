@@ -81,7 +81,7 @@ def _measure(row: str, arguments: argparse.Namespace) -> str:
         return install.render(install.run_pairs(pairs, arguments.rate, only), arguments.rate)
     text = table.render(found)
     if any("Ansible" in name for each in found for name in each.runs):
-        text += f"- {ansible.versions()}\n"
+        text += f"\nAnsible: {ansible.versions()}\n"
     return text
 
 

@@ -43,5 +43,5 @@ def rows(pairs: int) -> list[Row]:
                 taken, _ = run(argv, cwd=CHECKOUT)
                 if number:  # the first round fills the caches
                     runs[name].append(taken)
-        found.append(Row(title, "no host", runs))
+        found.append(Row(title, "none", runs))
     return found

@@ -80,5 +80,9 @@ def render(rows: Iterable[Row]) -> str:
     """All rows as one Markdown table, and below it what the hosts of each were."""
     rows = list(rows)
     body = "".join(f"{line}\n" for row in rows for line in lines(row))
-    hosts = dict.fromkeys(f"{row.title}: {row.host}" for row in rows)
-    return f"{HEAD}{body}\n" + "".join(f"- {text}\n" for text in hosts)
+    titles: dict[str, list[str]] = {}
+    for row in rows:
+        titles.setdefault(row.host, []).append(row.title)
+    if len(titles) == 1:
+        return f"{HEAD}{body}\nHosts: {rows[0].host}\n"
+    return f"{HEAD}{body}\n" + "".join(f"- {'; '.join(names)}: {host}\n" for host, names in titles.items())

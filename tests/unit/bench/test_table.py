@@ -51,8 +51,16 @@ def test_a_row_has_a_line_per_contender_and_says_what_its_hosts_are() -> None:
         f"{table.HEAD}"
         "| no change, 20 ms | ours | 2 | 1 | 1 | 0.50 | 85 | 0.10 | 2.00 | 1 | 1 |\n"
         "|  | theirs | 2 | 84 | 1 | 3.00 | 100 | 2.00 | 5.00 | 0.375 | 0.188 |\n"
-        "\n- no change, 20 ms: one lab host\n"
+        "\nHosts: one lab host\n"
     )
+
+
+def test_rows_with_other_hosts_say_so() -> None:
+    rows = [
+        Row(title, host, {"ours": [Run(1.0, 0.5, 80)]})
+        for title, host in (("a", "x"), ("b", "y"), ("c", "x"))
+    ]
+    assert table.render(rows).endswith("\n- a; c: x\n- b: y\n")
 
 
 def test_what_was_not_measured_is_a_dash() -> None:
