@@ -45,7 +45,7 @@ def real(counts: Sequence[int], milliseconds: float, pairs: int, only: Sequence[
         with controller.at(milliseconds):
             say(f"no-change run, {count} hosts, round trip {milliseconds:g} ms")
             runs = rounds(found, count, pairs, controller, watch)
-            yield Row(f"no change, {count} hosts, {milliseconds:g} ms", what, runs)
+            yield Row(f"no change, {count} hosts, {milliseconds:g} ms", what, runs, count)
 
 
 def replayed(counts: Sequence[int], milliseconds: float, pairs: int, only: Sequence[str]) -> Iterator[Row]:
@@ -69,7 +69,7 @@ def replayed(counts: Sequence[int], milliseconds: float, pairs: int, only: Seque
         with controller.at(milliseconds):
             say(f"no-change run, {count} hosts with recorded answers, round trip {milliseconds:g} ms")
             runs = rounds(found, count, pairs, controller, watch)
-            yield Row(f"no change, {count} replayed hosts, {milliseconds:g} ms", what, runs)
+            yield Row(f"no change, {count} replayed hosts, {milliseconds:g} ms", what, runs, count)
 
 
 def _make_user(lab: Network) -> None:

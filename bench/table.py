@@ -22,11 +22,13 @@ class Row:
         title: what was done, where, at which distance.
         host: what the hosts are, for the line below the table.
         runs: by contender, one run per round, in the order of the rounds. The first contender is ours.
+        hosts: how many were looked at; 0 where that is not the point.
     """
 
     title: str
     host: str
     runs: dict[str, list[Run]] = field(default_factory=dict)
+    hosts: int = 0
 
 
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
@@ -76,13 +78,29 @@ def lines(row: Row) -> list[str]:
     return result
 
 
+def per_added_host(rows: Sequence[Row]) -> str:
+    """The controller's processor time for one host more, by contender: from the row with the fewest hosts to the one with the most."""
+    few, most = min(rows, key=lambda row: row.hosts), max(rows, key=lambda row: row.hosts)
+    words = []
+    for contender in few.runs if few.hosts < most.hosts else ():
+        less, more = (median(run.cpu for run in row.runs.get(contender, [])) for row in (few, most))
+        if less is not None and more is not None:
+            words.append(f"{contender} {(more - less) / (most.hosts - few.hosts) * 1000:.0f} ms")
+    if not words:
+        return ""
+    return f"\nController CPU per added host, from {few.hosts} to {most.hosts}: {'; '.join(words)}\n"
+
+
 def render(rows: Iterable[Row]) -> str:
     """All rows as one Markdown table, and below it what the hosts of each were."""
     rows = list(rows)
     body = "".join(f"{line}\n" for row in rows for line in lines(row))
+    added = per_added_host(rows) if rows else ""
     titles: dict[str, list[str]] = {}
     for row in rows:
         titles.setdefault(row.host, []).append(row.title)
     if len(titles) == 1:
-        return f"{HEAD}{body}\nHosts: {rows[0].host}\n"
-    return f"{HEAD}{body}\n" + "".join(f"- {'; '.join(names)}: {host}\n" for host, names in titles.items())
+        return f"{HEAD}{body}{added}\nHosts: {rows[0].host}\n"
+    return f"{HEAD}{body}{added}\n" + "".join(
+        f"- {'; '.join(names)}: {host}\n" for host, names in titles.items()
+    )

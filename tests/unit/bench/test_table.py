@@ -63,6 +63,20 @@ def test_rows_with_other_hosts_say_so() -> None:
     assert table.render(rows).endswith("\n- a; c: x\n- b: y\n")
 
 
+def test_what_one_host_more_costs() -> None:
+    def row(hosts: int, ours: float, theirs: float | None) -> Row:
+        runs = {"ours": [Run(1.0, ours, 80)], **({"theirs": [Run(1.0, theirs, 80)]} if theirs else {})}
+        return Row(f"{hosts} hosts", "x", runs, hosts)
+
+    both = [row(1, 1.0, 2.0), row(10, 1.9, None), row(101, 3.0, 27.0)]
+    words = "Controller CPU per added host, from 1 to 101: ours 20 ms; theirs 250 ms"
+    assert table.per_added_host(both) == f"\n{words}\n"
+    assert f"\n\n{words}\n\nHosts: x\n" in table.render(both)
+    assert table.per_added_host(both[:2]) == "\nController CPU per added host, from 1 to 10: ours 100 ms\n"
+    assert table.per_added_host(both[:1]) == ""
+    assert table.per_added_host([Row("a", "x", {"ours": [Run(1.0, 1.0, 80)]})] * 2) == ""
+
+
 def test_what_was_not_measured_is_a_dash() -> None:
     (line,) = table.lines(Row("start", "no host", {"ours": [Run(1.0, 0.5, 80)]}))
     assert line == "| start | ours | 1 | - | - | 0.50 | 80 | - | 1.00 | 1 | 1 |"
