@@ -9,6 +9,7 @@ import json
 import random
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,7 +130,7 @@ def test_a_push_cut_at_random_points_sends_at_most_one_chunk_again(walled: LabHo
             argv, cwd=walled.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         ) as run:
             while run.poll() is None and wall.received() - start < point:
-                pass
+                time.sleep(0.02)
             run.kill()
         assert run.returncode != 0, "the push had ended before it could be cut"
     left = pushed(walled, bundle)
