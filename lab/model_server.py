@@ -38,6 +38,20 @@ class Writer(Protocol):
     def write(self, data: bytes, /) -> int: ...
 
 
+class Counted:
+    """A writer that knows how many bytes went through it."""
+
+    def __init__(self, target: Writer) -> None:
+        self._target = target
+        self.bytes = 0
+
+    def write(self, data: bytes, /) -> int:
+        """Pass them on."""
+        written = self._target.write(data)
+        self.bytes += len(data)
+        return written
+
+
 class RangeError(ValueError):
     """The range lies outside the file."""
 
@@ -94,6 +108,7 @@ def handler(store: Path, rate: Rate, address: str) -> type[BaseHTTPRequestHandle
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         timeout = 60
+        status: object = "-"
 
         def _head(self, status: int, length: int, **headers: str) -> None:
             self.send_response(status)
@@ -116,7 +131,7 @@ def handler(store: Path, rate: Rate, address: str) -> type[BaseHTTPRequestHandle
             content = path.read_bytes()
             self._head(200, len(content), Content_Type=MANIFEST_TYPE)
             if self.command != "HEAD":
-                self.wfile.write(content)
+                self.body.write(content)
 
         def _content(self, digest: str) -> None:
             path = store / "blobs" / f"sha256-{digest}"
@@ -141,11 +156,12 @@ def handler(store: Path, rate: Rate, address: str) -> type[BaseHTTPRequestHandle
             if self.command != "HEAD":
                 with path.open("rb") as source:
                     source.seek(first)
-                    copy(source, self.wfile, last - first + 1, rate)
+                    copy(source, self.body, last - first + 1, rate)
 
         def do_GET(self) -> None:
             path = self.path.split("?")[0]
             manifest, blob, content = _MANIFEST.match(path), _BLOB.match(path), _CONTENT.match(path)
+            self.body = Counted(self.wfile)
             try:
                 if path.rstrip("/") == "/v2":
                     self._head(200, 0, Docker_Distribution_Api_Version="registry/2.0")
@@ -161,8 +177,13 @@ def handler(store: Path, rate: Rate, address: str) -> type[BaseHTTPRequestHandle
                     self._missing()
             except (BrokenPipeError, ConnectionResetError, ssl.SSLError, TimeoutError):
                 self.close_connection = True
+            self.log_message('"%s" %s %s', self.requestline, self.status, self.body.bytes)
 
         do_HEAD = do_GET
+
+        def log_request(self, code: object = "-", size: object = "-") -> None:
+            """Not yet: the line is written when it is known how many bytes of content went out."""
+            self.status = code
 
         def log_message(self, format: str, *args: object) -> None:
             moment = time.strftime("%H:%M:%S")

@@ -24,6 +24,7 @@ def converge(spec: HostSpec) -> None:
         jobs.forgotten("image", name="no jobs left over")
     else:
         images.pulled(spec.wanted_images, spec.docker.data_root, spec.locked_images, name=name)
+        jobs.forgotten("take", name="no transfers left over")
     canary.thread(canary.trials(spec), spec.docker.version, name="canary: a container can start a thread")
 
 

@@ -74,7 +74,10 @@ def correct(
     started = time.monotonic()
     names = {host for host, _ in correctable(environment.drift, found)}
     specs = [spec for spec in hosts if spec.name in names]
-    with engine(specs, roles=roles, environment=environment, lease=reason, lock_wait=lock_wait) as run:
+    others = [spec for spec in environment.hosts if spec.name not in names]
+    with engine(
+        specs, roles=roles, environment=environment, neighbours=others, lease=reason, lock_wait=lock_wait
+    ) as run:
         run.prepare()
         run.keep_data()
         allowed = {

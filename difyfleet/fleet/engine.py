@@ -5,6 +5,7 @@ from __future__ import annotations
 from difyfleet.fleet import patched  # isort: skip  # noqa: F401 - gevent must patch before anything opens a socket
 
 import contextlib
+import functools
 import sys
 import time
 import traceback
@@ -26,6 +27,7 @@ from difyfleet.fleet import events, leases
 from difyfleet.fleet.callbacks import ConnectErrors, Said
 from difyfleet.fleet.declared import Memory
 from difyfleet.fleet.inventory import names_and_data
+from difyfleet.fleet.neighbours import connected
 from difyfleet.fleet.reading_ahead import DECLARE, EXECUTE, Readers
 from difyfleet.fleet.results import (
     CHANGED,
@@ -42,6 +44,7 @@ from difyfleet.notes import notes
 from difyfleet.paths import deploy_file, stack_root
 from difyfleet.progress import report
 from difyfleet.remote import journal
+from difyfleet.remote.neighbours import Neighbours
 from difyfleet.secrets import mask
 from difyfleet.spec.models import Environment, HostSpec
 
@@ -55,6 +58,7 @@ class Engine:
         parallel: hosts worked on at once; 0 = all of them.
         switches: more host data that roles look at (`reprobe_mirrors`).
         environment: what the hosts belong to; with it changes are told apart by what the controller remembers of it.
+        neighbours: more hosts from which images and models may be taken; connected only when that is needed.
     """
 
     def __init__(
@@ -65,12 +69,16 @@ class Engine:
         parallel: int = 0,
         switches: Mapping[str, Any] | None = None,
         environment: Environment | None = None,
+        neighbours: Iterable[HostSpec] = (),
     ) -> None:
         specs = list(hosts)
         self._memory = Memory(environment) if environment is not None else None
         self.results = {spec.name: HostResult(spec.name) for spec in specs}
         timeout = max((spec.ssh.connect_timeout for spec in specs), default=15)
-        self._inventory = Inventory((names_and_data(specs), {"roles_only": tuple(roles), **(switches or {})}))
+        shared = {"roles_only": tuple(roles), **(switches or {})}
+        self._inventory = Inventory((names_and_data(specs), shared))
+        self._neighbours = Neighbours(self._inventory, functools.partial(connected, tuple(neighbours)))
+        shared["neighbours"] = self._neighbours
         config = Config(CONNECT_TIMEOUT=timeout, PARALLEL=parallel or max(len(specs), 1))
         self.state = State(self._inventory, config, check_for_changes=True)
         self._callbacks = ConnectErrors()
@@ -94,6 +102,7 @@ class Engine:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._neighbours.close()
         leases.give_back(self._inventory)
         for host in self._inventory:
             if host.connected:

@@ -191,6 +191,7 @@ class _Run:
             hosts,
             roles=self._state.roles,
             environment=self._work.environment,
+            neighbours=self._done_before(hosts),
             lease=self._reason,
             lock_wait=self._lock_wait,
             new_journal=False,
@@ -209,6 +210,15 @@ class _Run:
                 rollout_state.FAILED if why else rollout_state.DONE,
                 None if why else self._digests,
             )
+
+    def _done_before(self, hosts: Sequence[HostSpec]) -> list[HostSpec]:
+        """The hosts that this rollout has done: only they may be asked for images and models, later ones stay untouched."""
+        states = self._state.hosts
+        return [
+            spec
+            for spec in self._work.environment.hosts
+            if spec.name in states and spec not in hosts and states[spec.name].state == rollout_state.DONE
+        ]
 
     def _blocked_by(self, spec: HostSpec) -> str | None:
         """A host that this one needs and that is not done in this rollout."""

@@ -57,7 +57,13 @@ def apply(
         Locked: another run works on one of the hosts; nothing was changed.
     """
     started = time.monotonic()
-    with engine(hosts, roles=roles, switches=switches, environment=environment) as run:
+    hosts = list(hosts)
+    others = (
+        [spec for spec in environment.hosts if spec.name not in {one.name for one in hosts}]
+        if environment
+        else []
+    )
+    with engine(hosts, roles=roles, switches=switches, environment=environment, neighbours=others) as run:
         if only_planned:  # nobody is asked, so what is compared now is what is changed then
             run.lock(reason, lock_wait)
         run.prepare(check_for_changes=confirm is not None)

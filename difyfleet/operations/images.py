@@ -11,7 +11,7 @@ import hashlib
 import json
 import shlex
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 from pyinfra import host
@@ -23,10 +23,12 @@ from difyfleet.facts.engine import parse_json
 from difyfleet.facts.files import FileState, PathState
 from difyfleet.facts.images import PULLS, Image, ImagePulls, LocalImages, Pull, PullState
 from difyfleet.facts.mirrors import MirrorRecord
+from difyfleet.operations import share
 from difyfleet.operations.base import Change, call, operation
-from difyfleet.operations.image_work import NO_LOCK, Locked, Meant, present, work
+from difyfleet.operations.image_work import NO_LOCK, Locked, Meant, Work, present, work
 from difyfleet.operations.mirrors import on_hub
 from difyfleet.operations.onhost import execute
+from difyfleet.operations.share_images import Images, WantedImage
 from difyfleet.spec.values import repository, with_tag
 
 RECORD = "/etc/difyfleet/images.json"  # reference -> image ID
@@ -85,11 +87,35 @@ def pulled(images: tuple[str, ...], data_root: str, locked: Locked = NO_LOCK) ->
     for note in todo.notes:
         yield Change(note)
     if todo.pull:
-        yield call(pull_all, todo.pull, data_root)
-    if todo.retag:
-        yield call(retag, todo.retag)
+        yield call(bring, todo, data_root, recorded, locked)
+    tags = tuple(pair for pair in todo.retag if pair[0] not in todo.pull)
+    if tags:
+        yield call(retag, tags)
     if todo.notes:
         yield call(record, images, locked)
+
+
+def bring(on: Any, todo: Work, data_root: str, recorded: Mapping[str, str], locked: Locked) -> None:
+    """Bring images onto the host, each under its tag: from another host of the fleet that has it, else pulled.
+
+    Raises:
+        HostError: see pull_all.
+    """
+    names = {source: image for source, image in todo.retag if source in todo.pull}
+    sources = {names.get(source, source): source for source in todo.pull}
+
+    def fetch(things: Sequence[WantedImage], done: share.Done) -> None:
+        of_source = {sources[thing.meant.image]: thing for thing in things}
+
+        def pulled_one(source: str) -> None:
+            if source in names:
+                retag(on, ((source, names[source]),))
+            done(of_source[source].key)
+
+        pull_all(on, tuple(of_source), data_root, pulled_one)
+
+    wanted = [WantedImage(Meant(image, locked.get(image), recorded.get(image))) for image in sources]
+    share.bring(on, wanted, Images(), fetch)
 
 
 def retag(on: Any, pairs: tuple[tuple[str, str], ...]) -> None:
@@ -114,8 +140,13 @@ def start_command(image: str) -> str:
     )
 
 
-def pull_all(on: Any, images: tuple[str, ...], data_root: str) -> None:
+def pull_all(
+    on: Any, images: tuple[str, ...], data_root: str, done: Callable[[str], None] = lambda image: None
+) -> None:
     """Pull images in their order, PARALLEL at a time, reporting progress. All that can be pulled is, before a failure is raised.
+
+    Args:
+        done: called with each image that has come.
 
     Raises:
         HostError: Docker's words for each image that could not be pulled.
@@ -140,14 +171,15 @@ def pull_all(on: Any, images: tuple[str, ...], data_root: str) -> None:
                 continue
             del running[image]
             if pull.exit_code == 0:
+                done(image)
                 continue
             words = " ".join(pull.words[-1:]) or "its unit ended without a word"
             if tries[image] < _TRIES and _worth_another_try(words):
                 waiting.append(image)
             else:
                 failed[image] = words
-        done = len(images) - len(waiting) - len(running) - len(failed)
-        text = progress_text(done, len(images), running, state)
+        ready = len(images) - len(waiting) - len(running) - len(failed)
+        text = progress_text(ready, len(images), running, state)
         if text != said:
             progress.report(on.name, text)
             said = text

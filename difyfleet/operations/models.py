@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any
 
 from pyinfra import host
@@ -22,8 +22,10 @@ from difyfleet.facts.ollama import (
     run_script,
     store_script,
 )
-from difyfleet.operations import pushed
+from difyfleet.operations import pushed, share
 from difyfleet.operations.base import Change, call, operation, shell
+from difyfleet.operations.onhost import execute
+from difyfleet.operations.share_models import Models, WantedModel
 from difyfleet.remote.http import session
 from difyfleet.remote.jobs import Job, run_to_end
 
@@ -54,6 +56,24 @@ def pull(on: Any, name: str, timeout: int, remove: list[str]) -> None:
                 raise
             progress.report(on.name, f"model {name}: try {attempt} of {TRIES} failed, another one follows")
             time.sleep(PAUSE_SECONDS * attempt)
+
+
+def bring(on: Any, wanted: WantedModel, remove: list[str]) -> None:
+    """Bring a model onto the host: from another host of the fleet that has it, else pulled.
+
+    Args:
+        remove: see pull.
+
+    Raises:
+        HostError: see pull.
+    """
+
+    def fetch(things: Sequence[WantedModel], done: share.Done) -> None:
+        pull(on, wanted.name, wanted.timeout, remove)
+        if share.neighbours_of(on) is not None:  # what a broken transfer left is of no use any more
+            execute(on, f"rm -rf {shlex.quote(f'{wanted.data_dir}/models/.difyfleet')}", timeout=60)
+
+    share.bring(on, [wanted], Models(), fetch)
 
 
 def faults(found: StoredModel | None, name: str, digest: str | None) -> list[str]:
@@ -110,7 +130,7 @@ def model(
             yield Change(f"model {name}: taken from the pushed bundle")
             yield call(pushed.bring_in, name, data_dir, damaged)
         else:
-            yield call(pull, name, timeout, damaged)
+            yield call(bring, WantedModel(name, data_dir, digest, timeout), damaged)
         yield _script("record", models_dir, RECORD)
         renewed = True
         found = _store(data_dir).models.get(name)

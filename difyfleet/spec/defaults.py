@@ -52,3 +52,4 @@ NGINX_IMAGE = "nginx:1.27.3"
 
 MEMORY_MIB = 7600
 DISK_GIB = 50
+SHARE_PORT = 9470  # the first of ten on which a host hands images and models to others

@@ -20,6 +20,7 @@ from difyfleet.spec.rollout import Rollout
 from difyfleet.spec.secret_source import SecretSource
 from difyfleet.spec.section import MAY_BE_MISSING, Section
 from difyfleet.spec.selection import selected
+from difyfleet.spec.share import Share
 from difyfleet.spec.values import (
     AddressPool,
     BindAddress,
@@ -369,6 +370,7 @@ class HostSpec(Section):
     admin: Admin
     preflight: Preflight = Field(default_factory=Preflight)
     docker: Docker = Field(default_factory=Docker)
+    share: Share = Field(default_factory=Share)
     ollama: Ollama = Field(default_factory=Ollama)
     openwebui: OpenWebui = Field(default_factory=OpenWebui)
     dify: Dify = Field(default_factory=Dify)

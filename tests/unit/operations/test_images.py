@@ -68,7 +68,7 @@ def pulled(there: tuple[Image, ...] | None, record: dict[str, str]) -> tuple[lis
 def test_pulled() -> None:
     both = (image(ONE, OLLAMA), image(TWO, NGINX))
     assert pulled(both, {OLLAMA: ONE, NGINX: TWO}) == ([], [])
-    assert pulled((), {}) == ([f"image {OLLAMA}: absent", f"image {NGINX}: absent"], ["pull_all", "record"])
+    assert pulled((), {}) == ([f"image {OLLAMA}: absent", f"image {NGINX}: absent"], ["bring", "record"])
     assert pulled(both, {OLLAMA: ONE}) == (
         [f"image {NGINX}: there as 222222222222, not recorded yet"],
         ["record"],
@@ -133,10 +133,10 @@ def test_pulled_with_a_lock_file() -> None:
     }
     with fake_host(answers):
         _, commands = run_steps(images.pulled, (NGINX,), "/var/lib/docker", LOCK)
+    todo = image_work.work((NGINX,), (image(ONE, NGINX),), {NGINX: ONE}, LOCK)
     assert commands == [
-        f"FunctionCommand(pull_all, (('{BY_DIGEST}',), '/var/lib/docker'), {{}})",
-        f"FunctionCommand(_retag, ((('{BY_DIGEST}', '{NGINX}'),),), {{}})",
-        f"FunctionCommand(_record, (('{NGINX}',), {LOCK!r}), {{}})",
+        f"FunctionCommand(bring, ({todo!r}, '/var/lib/docker', {{'{NGINX}': '{ONE}'}}, {LOCK!r}), {{}})",
+        f"FunctionCommand(record, (('{NGINX}',), {LOCK!r}), {{}})",
     ]
 
 

@@ -9,6 +9,7 @@ import pytest
 from difyfleet.errors import HostError
 from difyfleet.facts.ollama import HASH_TIMEOUT, Blob, OllamaStore, Store, StoredModel
 from difyfleet.operations import models
+from difyfleet.operations.share_models import WantedModel
 from tests.unit.fakehost import fact, fake_host, run_steps
 
 BLOBS = (Blob("sha256:" + "a" * 64, 100, "ok", 100), Blob("sha256:" + "b" * 64, 7, "ok", 7))
@@ -35,6 +36,11 @@ def steps(*stores: Store, **arguments: Any) -> tuple[list[str], list[str]]:
     return [change.why for change in changes], commands
 
 
+def bring(*remove: str, timeout: int = 14400) -> str:
+    wanted = WantedModel("qwen2.5:7b", "/opt/ollama", None, timeout)
+    return f"FunctionCommand(bring, ({wanted!r}, {list(remove)}), {{}})"
+
+
 def test_whole_and_answered_model_is_left_alone() -> None:
     assert steps(store(*BLOBS), digest="845dbda0ea48") == ([], [])
 
@@ -43,7 +49,7 @@ def test_absent_model_is_pulled_recorded_and_asked_once() -> None:
     notes, commands = steps(Store(), store(*BLOBS, answered=False), timeout=60)
     assert notes == ["model qwen2.5:7b: absent", "model qwen2.5:7b: has not answered since it was pulled"]
     assert commands == [
-        "FunctionCommand(pull, ('qwen2.5:7b', 60, []), {})",
+        bring(timeout=60),
         RECORD,
         "FunctionCommand(warm_up, ('qwen2.5:7b', 'http://127.0.0.1:11434'), {})",
         ANSWERED,
@@ -55,7 +61,7 @@ def test_truncated_blob_is_removed_before_the_pull_which_would_trust_its_name() 
     notes, commands = steps(store(cut, BLOBS[1]), store(*BLOBS))
     assert notes == ["model qwen2.5:7b: blob aaaaaaaaaaaa: 10 bytes, its manifest says 100", ASKED]
     path = f"/opt/ollama/models/blobs/sha256-{'a' * 64}"
-    assert commands[:2] == [f"FunctionCommand(pull, ('qwen2.5:7b', 14400, ['{path}']), {{}})", RECORD]
+    assert commands[:2] == [bring(path), RECORD]
     assert commands[2].startswith("FunctionCommand(warm_up")  # what is in memory may be the cut file
 
 
@@ -63,9 +69,9 @@ def test_blob_found_damaged_after_the_pull_is_pulled_again() -> None:
     bad = Blob("sha256:" + "a" * 64, 100, "hash", 100)
     notes, commands = steps(Store(), store(bad, BLOBS[1]), store(*BLOBS))
     assert notes[1] == "model qwen2.5:7b: blob aaaaaaaaaaaa: content does not match its SHA-256, after a pull"
-    assert [command.split("(")[1].split(",")[0] for command in commands if "pull" in command] == [
-        "pull",
-        "pull",
+    assert [command.split("(")[1].split(",")[0] for command in commands if "bring" in command] == [
+        "bring",
+        "bring",
     ]
 
 
@@ -77,9 +83,7 @@ def test_two_pulls_that_do_not_mend_it_are_an_error() -> None:
 
 def test_broken_manifest_is_removed_before_the_pull() -> None:
     _, commands = steps(store(error="ValueError: x"), store(*BLOBS))
-    assert commands[0] == (
-        "FunctionCommand(pull, ('qwen2.5:7b', 14400, ['/opt/ollama/models/manifests/m']), {})"
-    )
+    assert commands[0] == bring("/opt/ollama/models/manifests/m")
 
 
 def test_another_digest_is_pulled_then_named_and_nothing_is_removed() -> None:
