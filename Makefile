@@ -7,11 +7,11 @@ KIND ?= container
 PYTEST_ARGS ?=
 TORTURE_ARGS ?=
 # the crash sample before the reboot, after which /run is empty
-STACK_TESTS := $(addprefix tests/lab/,test_content.py test_drift_matrix.py test_crash.py test_stack.py)
-
+STACK_TESTS := $(addprefix tests/lab/,test_drift_matrix.py test_crash.py test_stack.py)
+CONTENT_TESTS := tests/lab/test_content.py
 BENCH ?=
 BENCH_ARGS ?=
-.PHONY: demo test lint unit browser-test lab-test lab-stack-test lab-host-test vm-test long-test torture bench docs clean venv
+.PHONY: demo test lint unit browser-test lab-test lab-stack-test lab-content-test lab-host-test vm-test long-test torture bench docs clean venv
 
 venv: $(VENV)/.ready
 
@@ -27,7 +27,7 @@ demo: venv
 
 # these wait more than they work: side by side, each one's output in one piece
 test: lint browser-test
-	$(MAKE) --no-print-directory --jobs 4 --output-sync=target unit lab-stack-test lab-host-test vm-test
+	$(MAKE) --no-print-directory --jobs 5 --output-sync=target lab-stack-test vm-test lab-host-test lab-content-test unit
 
 lint: venv
 	$(VENV)/bin/ruff check .
@@ -41,15 +41,19 @@ unit: venv
 browser-test: venv
 	$(PYTHON) -m pytest -q tests/browser $(PYTEST_ARGS)
 
-lab-test: lab-stack-test lab-host-test
+lab-test: lab-stack-test lab-content-test lab-host-test
 
 # on one host that has the whole stack
 lab-stack-test: venv
 	$(PYTHON) -m pytest -q $(STACK_TESTS) -m "not slow" --durations=10 $(PYTEST_ARGS)
 
+# the same, for what is inside Dify
+lab-content-test: venv
+	STACK_HOST=t-content $(PYTHON) -m pytest -q $(CONTENT_TESTS) -m "not slow" --durations=10 $(PYTEST_ARGS)
+
 # on hosts of their own
 lab-host-test: venv
-	$(PYTHON) -m pytest -q tests/lab $(STACK_TESTS:%=--ignore=%) -m "not vm and not slow" --durations=10 $(PYTEST_ARGS)
+	$(PYTHON) -m pytest -q tests/lab $(patsubst %,--ignore=%,$(STACK_TESTS) $(CONTENT_TESTS)) -m "not vm and not slow" --durations=10 $(PYTEST_ARGS)
 
 vm-test: venv
 	$(PYTHON) -m pytest -q tests/lab -m "vm and not slow" --durations=5 $(PYTEST_ARGS)

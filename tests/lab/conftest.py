@@ -168,8 +168,8 @@ def make_host(name: str, folder: Path, *arguments: str) -> LabHost:
 
 @pytest.fixture(scope="session")
 def stack_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabHost]:
-    """A host with the whole stack applied once; tests leave it as clean as they found it."""
-    host = make_host("t-stack", tmp_path_factory.mktemp("stack"))
+    """A host with the whole stack applied once; tests leave it as clean as they found it. Streams of `make test` have one each."""
+    host = make_host(os.environ.get("STACK_HOST", "t-stack"), tmp_path_factory.mktemp("stack"))
     first = host.apply()
     assert first.code == 0, f"first apply failed:\n{first.out}\n{first.err}"
     yield host
