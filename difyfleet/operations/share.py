@@ -96,7 +96,7 @@ class _Bringing:
                 self._turn()
         finally:
             for taking in self._taking.values():
-                self._fleet.ends(taking.donor)
+                self._fleet.leaves(taking.donor)
 
     def _turn(self) -> None:
         """Begin what can be begun, fetch what nobody has, look at what is under way."""

@@ -117,7 +117,7 @@ def serving(fleet: Neighbours, donor: Any, taker: Any) -> tuple[Service, tuple[s
         service = fleet.services.get(donor.name)
         if service is None:
             service = fleet.services[donor.name] = _start(donor)
-            fleet.at_end(service.stop)
+            fleet.at_end(donor, service.stop)
         service.open_to(seen)
     return service, service.urls(seen)
 

@@ -73,7 +73,8 @@ class Neighbours:
         self._asked: set[tuple[Key, str]] = set()
         self._fetching: dict[Key, str] = {}
         self._takers: dict[str, int] = {}
-        self._closers: list[Callable[[], None]] = []
+        self._closers: dict[str, Callable[[], None]] = {}
+        self._left: set[str] = set()  # hosts from which somebody goes on taking though its run was cut
         self._asking = BoundedSemaphore(1)  # who comes second waits for the answer instead of fetching
         self.services: dict[str, Any] = {}  # host -> what serves there, kept by operations/share_service.py
         self.serving = BoundedSemaphore(
@@ -163,15 +164,25 @@ class Neighbours:
         """One fewer does."""
         self._takers[donor.name] -= 1
 
-    def at_end(self, closer: Callable[[], None]) -> None:
+    def taken_from(self, donor: Any) -> int:
+        """How many take from this host."""
+        return self._takers.get(donor.name, 0)
+
+    def leaves(self, donor: Any) -> None:
+        """A taker's run was cut: on the hosts the transfer goes on, so what serves there is left to its own time-out."""
+        self.ends(donor)
+        self._left.add(donor.name)
+
+    def at_end(self, donor: Any, closer: Callable[[], None]) -> None:
         """Call this when the run ends, while its hosts are still connected."""
-        self._closers.append(closer)
+        self._closers[donor.name] = closer
 
     def close(self) -> None:
         """The run ends: call what at_end() was given, then disconnect from the hosts outside."""
-        for closer in self._closers:
-            with contextlib.suppress(*TROUBLE):
-                closer()
+        for name, closer in self._closers.items():
+            if name not in self._left and not self._takers.get(name):  # Ctrl-C: takers have not been told yet
+                with contextlib.suppress(*TROUBLE):
+                    closer()
         self._closers.clear()
         for host in self._others:
             with contextlib.suppress(Exception):

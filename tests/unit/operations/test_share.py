@@ -77,7 +77,7 @@ class Kind:
 
 @pytest.fixture
 def broken(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], str]:
-    """(taker, donor) -> where it breaks: start, way or content. Takes last two looks, fetches some turns."""
+    """(taker, donor) -> where it breaks: start, way, content; or stuck, it never ends. Takes last two looks, fetches some turns."""
     trouble: dict[tuple[str, str], str] = {}
     giving: dict[str, int] = {}
 
@@ -92,8 +92,8 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], str]:
             assert giving[self.donor.name] <= TAKERS
 
         def ended(self) -> bool:
-            self.looks -= 1
-            if self.looks:
+            self.looks = max(self.looks - 1, 0)
+            if self.looks or self.trouble == "stuck":
                 return False
             giving[self.donor.name] -= 1
             if self.trouble == "way":
@@ -240,6 +240,31 @@ def test_any_fleet_ends_complete_and_fetches_nothing_twice(
     fetched = [name for host in hosts for name in host.fetched]
     if not broken:
         assert sorted(fetched) == sorted(set(names) - before)
+
+
+def test_what_serves_ends_with_the_run_but_not_under_a_transfer_that_a_cut_run_left(broken: Any) -> None:
+    def ended(how: str) -> list[str]:
+        hosts, closed = [Host("a", "x"), Host("b")], list[str]()
+        fleet = Neighbours(hosts)
+        fleet.at_end(hosts[0], lambda: closed.append("a"))
+        hosts[1].data["neighbours"] = fleet
+        job = gevent.spawn(share.bring, hosts[1], [Thing("x")], Kind(), lambda things, done: None)
+        if how != "done":
+            broken["b", "a"] = "stuck"
+            while not fleet.taken_from(hosts[0]):
+                gevent.sleep(0)
+        if how == "killed":
+            job.kill()
+        if how == "done":
+            job.join(20)
+        fleet.close()
+        job.kill()
+        assert not fleet.taken_from(hosts[0])
+        return closed
+
+    assert ended("done") == ["a"]
+    assert ended("killed") == []
+    assert ended("not told yet") == []
 
 
 def test_which_image_fits() -> None:
