@@ -218,6 +218,7 @@ class ExecTunnelAdapter(HTTPAdapter):
         try:
             return super().send(request, *args, **kwargs)
         except requests.ConnectionError as error:
+            self._door.require_connection(error)  # else whoever waits for the service would wait for ever
             raise requests.ConnectionError(
                 f"{self._door.host.name}: no answer from {where} ({error})", request=request
             ) from error
@@ -227,7 +228,8 @@ def session(host: Any) -> requests.Session:
     """The host's HTTP session (one per host and run): `http(s)://127.0.0.1:PORT/...` means the host's own loopback.
 
     Raises (on use):
-        requests.ConnectionError: nothing listens there, or the SSH connection is gone.
+        requests.ConnectionError: nothing listens there.
+        ConnectionLost: the SSH connection is gone.
         requests.Timeout: no byte for DEFAULT_TIMEOUT seconds, unless the call says otherwise.
     """
     known = host.connector_data.get("difyfleet.http")

@@ -19,7 +19,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from paramiko import SSHException
 
+from difyfleet.errors import ConnectionLost
 from difyfleet.remote import journal
 from difyfleet.remote.http import reading, session
 
@@ -76,6 +78,11 @@ class Host:
         self.host = self
         self.connector = self
         self.client = self
+        self.connected = True
+
+    def require_connection(self, cause: object = None) -> None:
+        if not self.connected:
+            raise ConnectionLost(f"the SSH connection was lost ({cause})", where=self.name)
 
     def operation_name(self) -> str | None:
         return "documents"
@@ -84,6 +91,8 @@ class Host:
         return self
 
     def open_session(self, timeout: float) -> Channel:
+        if not self.connected:
+            raise SSHException("SSH session not active")
         self.opened.append(Channel())
         return self.opened[-1]
 
@@ -182,3 +191,11 @@ def test_what_only_asks_is_a_read(server: str, book: journal.Journal) -> None:
 def test_nobody_listens(scheme: str, book: journal.Journal) -> None:
     with pytest.raises(requests.ConnectionError, match="llm: no answer from"):
         session(Host()).get(f"{scheme}://127.0.0.1:9/", timeout=5)
+
+
+def test_a_lost_connection_is_not_a_service_that_is_not_there_yet(book: journal.Journal) -> None:
+    """Whoever waits for Dify asks again after a ConnectionError: a run whose connection was gone asked for a minute and a half."""
+    host = Host()
+    host.connected = False
+    with pytest.raises(ConnectionLost, match="SSH session not active"):
+        session(host).get("http://127.0.0.1:80/", timeout=5)
