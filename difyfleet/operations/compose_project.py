@@ -21,6 +21,7 @@ import yaml
 from difyfleet.facts.compose import COMPOSE_FILE, ENV_FILE, ComposeState, Container
 
 STAMP = "io.difyfleet.stamp"
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same in C, ten times as quick
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,8 @@ class Project:
 
 @functools.lru_cache(maxsize=64)
 def _loaded(text: str) -> Any:
-    """The parsed file; read only. Parsing takes tens of milliseconds and the same text is asked for dozens of times."""
-    return yaml.safe_load(text)
+    """The parsed file; read only. The same text is asked for dozens of times."""
+    return yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
 
 
 def _sha256(text: str) -> str:
@@ -104,7 +105,7 @@ def stamped(text: str, env: str | None = None, mounted: Mapping[str, Mapping[str
     refers to as ${KEY} count, so a changed key recreates just the services that use it.
     """
     values = env_values(env)
-    for service, definition in yaml.safe_load(text)["services"].items():
+    for service, definition in _loaded(text)["services"].items():
         canonical = json.dumps(definition, sort_keys=True)
         used = {key: values.get(key) for key in re.findall(r"\$\{([A-Za-z_][A-Za-z0-9_]*)", canonical)}
         content = json.dumps([canonical, used, dict((mounted or {}).get(service, {}))], sort_keys=True)

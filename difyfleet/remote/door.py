@@ -18,7 +18,7 @@ from pyinfra.connectors.ssh import SSHConnector
 from pyinfra.connectors.util import CommandOutput, make_unix_command, read_output_buffers
 
 from difyfleet.errors import ConnectionLost
-from difyfleet.remote import journal
+from difyfleet.remote import hot_spots, journal
 from difyfleet.remote.changes import about_to_change
 from difyfleet.remote.learned_reads import Read
 from difyfleet.remote.lease import Lease, at_work
@@ -30,6 +30,7 @@ READ_TIMEOUT = 120  # seconds a fact may take; a hanging docker daemon must not 
 CHANGE_TIMEOUT = (
     1800  # seconds a change may take unless it says otherwise; pulls are not changes, they are polled
 )
+hot_spots.install()
 _CHUNK = 1 << 18  # paramiko's sendall copies the rest of the buffer for every packet, so it is fed in pieces
 
 
