@@ -30,6 +30,7 @@ _FIRST = 100  # 10.0.2.100: the first of the extra addresses
 _ANSWERS = "/var/lib/bench-answers"  # as in replay.c
 _SHELL = "/usr/local/bin/bench-replay"
 _USER = "replayed"
+_SKIP = ("clock",)  # a recorded clock stands still
 
 
 def real(counts: Sequence[int], milliseconds: float, pairs: int, only: Sequence[str]) -> Iterator[Row]:
@@ -62,7 +63,7 @@ def replayed(counts: Sequence[int], milliseconds: float, pairs: int, only: Seque
     for count in counts:
         addresses = _addresses(lab, count)
         path = inventory.write(
-            f"replay{count}", addresses, _known_hosts(host, addresses.values()), user=_USER
+            f"replay{count}", addresses, _known_hosts(host, addresses.values()), user=_USER, skip=_SKIP
         )
         found = chosen(contenders(path, list(addresses), None, REPLAYED_ROLES), only, count)
         found = [each for each in found if "Ansible" not in each.name]
@@ -97,7 +98,7 @@ def _record(lab: Network, host: Host, controller: Controller) -> None:
     Raises:
         RunFailed: the plan was not empty.
     """
-    path = inventory.write("record", {"h0": host.address}, user=_USER)
+    path = inventory.write("record", {"h0": host.address}, user=_USER, skip=_SKIP)
     by_one = next(each for each in contenders(path, ["h0"], None, REPLAYED_ROLES) if "off" in each.name)
     with _recording(lab):
         _, output = measure.run(controller.argv(list(by_one.argv)), cwd=CHECKOUT, env=by_one.env)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,11 @@ def ssh_section(addresses: bool, known_hosts: Path, user: str) -> dict[str, str]
 
 
 def write(
-    name: str, hosts: Mapping[str, str | None], known_hosts: Path = LAB / "known_hosts", user: str = USER
+    name: str,
+    hosts: Mapping[str, str | None],
+    known_hosts: Path = LAB / "known_hosts",
+    user: str = USER,
+    skip: Sequence[str] = (),
 ) -> Path:
     """An inventory file of these hosts, everything else as inventory/lab.yml declares it.
 
@@ -60,8 +64,10 @@ def write(
         name: of the file, without its ending.
         hosts: name -> address; None = a lab host, through the relay.
         known_hosts, user: for hosts that have an address.
+        skip: preflight checks that only warn.
     """
     declared: dict[str, Any] = yaml.safe_load((CHECKOUT / "inventory" / "lab.yml").read_text())
+    declared["preflight"]["skip"] = list(skip)
     declared["hosts"] = {host: {"address": address} if address else None for host, address in hosts.items()}
     declared["ssh"] = ssh_section(any(hosts.values()), known_hosts, user)
     declared["docker"]["bundle"]["sha256sums"] = str(LAB / "SHA256SUMS")

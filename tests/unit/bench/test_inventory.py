@@ -30,7 +30,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def two_hosts() -> Path:
     known = inventory.LAB / "known_hosts"
-    return inventory.write("two", {"h0": "10.0.2.100", "h1": "10.0.2.101"}, known, user="replayed")
+    return inventory.write(
+        "two", {"h0": "10.0.2.100", "h1": "10.0.2.101"}, known, user="replayed", skip=["clock"]
+    )
 
 
 def test_our_inventory_is_that_of_the_lab_for_other_hosts() -> None:
@@ -49,6 +51,7 @@ def test_our_inventory_is_that_of_the_lab_for_other_hosts() -> None:
     assert inventory.models() == [
         model.split(":latest")[0] for model in ("qwen2.5:7b", "llama3.2", "nomic-embed-text")
     ]
+    assert first.preflight.skip == ["clock"]
     assert first.dify.enabled
     assert first.openwebui.enabled
 
