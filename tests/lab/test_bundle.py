@@ -17,7 +17,7 @@ from difyfleet.remote.upload import sha256_of
 from tests.lab.conftest import DIFYFLEET, ROOT, LabHost
 from tests.unit.offline.samples import PUBLIC_KEY, SECRET_KEY
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
 OLLAMA, WEBUI, MODEL = "ollama/ollama:0.4.7", "ghcr.io/open-webui/open-webui:0.4.7", "nomic-embed-text:latest"
 CONTROLLER, PORT = "10.0.2.2", 8177  # the lab's bridge, which hosts reach
