@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+import time
 from typing import Any
 
 from difyfleet.clients.dify import Dify
@@ -29,7 +30,8 @@ ADMIN_PASSWORD = "dify_admin_password"  # noqa: S105 - a name
 START = 120.0  # seconds that a server which was just started may take to answer
 _NOT_UP = (refused.NoAnswer, refused.GatewayError, refused.ServerCrashed, refused.NoSuchRoute)
 _CLIENT, _FAILED, _REFUSED = "difyfleet.dify", "difyfleet.dify_login_error", "difyfleet.dify_login_refused"
-_IN_VAIN = "difyfleet.dify_waited_in_vain"
+_IN_VAIN, _SET_UP = "difyfleet.dify_waited_in_vain", "difyfleet.dify_set_up"
+_KNOWN_FOR = 30.0  # seconds that the word of a Dify that it has an admin stands: each operation and check on its content asks
 
 
 def base_url(dify: spec_models.Dify) -> str:
@@ -56,9 +58,18 @@ def set_up(on: Any, spec: HostSpec, *, wait: float = 0.0) -> bool | None:
         wait: seconds to go on trying; once per run, since the checks of four roles ask, and a Dify that is down stays down.
     """
     wait = 0.0 if on.connector_data.get(_IN_VAIN) else wait
+    changes, now = getattr(on.connector, "changes", 0), time.monotonic()
+    known_at = on.connector_data.get(_SET_UP, {}).get(
+        changes
+    )  # an answer from before the last change says nothing
+    if known_at is not None and now - known_at < _KNOWN_FOR:
+        return True
     try:
         dify = client(on, spec)
-        return (dify.setup.wait(wait) if wait else dify.setup.status()).finished
+        finished = (dify.setup.wait(wait) if wait else dify.setup.status()).finished
+        if finished:
+            on.connector_data[_SET_UP] = {changes: time.monotonic()}
+        return finished
     except _NOT_UP:
         on.connector_data[_IN_VAIN] = wait > 0.0 or on.connector_data.get(_IN_VAIN, False)
         return None

@@ -53,6 +53,7 @@ class DoorConnector(SSHConnector):
 
     sudo_password: Secret | None = None
     lease: Lease | None = None  # what this run holds on the host; no change goes out without it
+    changes: int = 0  # that have gone out, see about_to_change
     ahead: ReadAhead | None = None  # answers to reads that this run is expected to make
 
     @staticmethod
