@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.lab.conftest import LAB, LabHost, Outcome, lab
+from tests.lab.conftest import DIFYFLEET, LAB, LabHost, Outcome, lab
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
@@ -142,3 +145,34 @@ def test_a_way_that_is_shut_costs_a_fetch_and_a_warning(fleet: Fleet) -> None:
     )  # 2 hosts, 4 things
     assert fleet.ids(NAMES[2]) == fleet.ids(NAMES[0])
     assert [left_over(host) for host in fleet.hosts.values()] == ["", "", ""]
+
+
+def test_a_transfer_outlives_a_killed_run_and_the_next_one_goes_on_with_it(fleet: Fleet) -> None:
+    fleet.write(dict.fromkeys(NAMES))
+    third = fleet.hosts[NAMES[2]]
+    fleet.empty(NAMES[2])
+    registries = Registries()
+    arguments = ["apply", str(fleet.first.inventory), "--yes", "--limit", NAMES[2], *ROLES]
+    run = subprocess.Popen(
+        [str(DIFYFLEET), *arguments],
+        env={**os.environ, "DIFYFLEET_STATE_DIR": str(third.state)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    active = "systemctl list-units --state=running --plain --no-legend 'difyfleet-take-*' | wc -l"
+    deadline = time.monotonic() + 300
+    while int(third.sh(active)) == 0:
+        assert run.poll() is None
+        assert time.monotonic() < deadline
+    run.kill()
+    run.wait(60)
+    while int(third.sh(active)) > 0:
+        assert time.monotonic() < deadline
+        time.sleep(1)
+    there = third.sh("docker image ls --format '{{.Repository}}:{{.Tag}}'").split()
+    assert set(there) & set(IMAGES)  # it came to its end though nobody looked
+
+    fleet.apply("--limit", NAMES[2], "--lock-wait", "120")
+    assert registries.since() < 1_000_000
+    assert fleet.ids(NAMES[2]) == fleet.ids(NAMES[0])
+    assert left_over(third) == ""
