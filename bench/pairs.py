@@ -34,9 +34,12 @@ def once(contender: Contender, hosts: int, controller: Controller, watch: Watch,
     mark = watch.mark()
     try:
         taken, output = run(
-            controller.argv(list(contender.argv)), cwd=CHECKOUT, env=contender.env, timeout=timeout,
-            codes=(0, 2),  # 2: something to do or something failed; what, is in the output
-        )  # fmt: skip
+            controller.argv(list(contender.argv)),
+            cwd=CHECKOUT,
+            env=contender.env,
+            timeout=timeout,
+            codes=contender.codes,
+        )
     finally:
         ansible.hang_up()
     seen = watch.since(mark)
