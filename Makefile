@@ -62,7 +62,7 @@ vm-test: venv
 long-test: venv
 	$(PYTHON) -m pytest -q tests/lab -m slow --durations=10 $(PYTEST_ARGS)
 
-# an apply cut at every change, by SIGKILL and by cutting its connection: about three quarters of an hour; writes into docs/reliability.md
+# an apply cut at every change, by SIGKILL and by cutting its connection: about half an hour; writes into docs/reliability.md
 torture: venv
 	$(PYTHON) -m tests.lab.torture $(TORTURE_ARGS)
 
