@@ -58,7 +58,8 @@ lab-host-test: venv
 vm-test: venv
 	$(PYTHON) -m pytest -q tests/lab -m "vm and not slow" --durations=5 $(PYTEST_ARGS)
 
-# what every run leaves out: the rest of the drift matrix, a hundred checks without a false alarm, the whole stack on the virtual machine
+# what every run leaves out: the rest of the drift matrix, a hundred checks without a false alarm, the whole stack on the virtual machine,
+# bundles, offline hosts, transfers between hosts, the lock file: an hour
 long-test: venv
 	$(PYTHON) -m pytest -q tests/lab -m slow --durations=10 $(PYTEST_ARGS)
 

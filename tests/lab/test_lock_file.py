@@ -9,7 +9,7 @@ import yaml
 
 from tests.lab.conftest import LabHost
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
 WEBUI, OLLAMA = "ghcr.io/open-webui/open-webui:0.4.7", "ollama/ollama:0.4.7"
 MODEL = "nomic-embed-text:latest"
