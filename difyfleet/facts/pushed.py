@@ -61,6 +61,10 @@ class PushedModel:
     path: str  # of the manifest file, below models/
     layers: tuple[str, ...]
 
+    @property
+    def digests(self) -> tuple[str, ...]:
+        return (self.manifest, *self.layers)
+
 
 @dataclass(frozen=True)
 class PushedFile:
@@ -94,7 +98,7 @@ class Contents:
         for image in self.images.values():
             yield from image.digests
         for model in self.models.values():
-            yield from (model.manifest, *model.layers)
+            yield from model.digests
         for file in self.files.values():
             yield file.digest
 

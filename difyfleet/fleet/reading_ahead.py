@@ -1,8 +1,9 @@
 """When a run reads ahead (remote/read_ahead.py), and what makes two runs the same.
 
 Plan, execution and checks are phases of their own; what was read ahead in one is void in the next, and as soon as something is changed.
-Two runs are the same for it when host, phase, roles, switches, the resolved inventory, the deploy code and pyinfra are. `DIFYFLEET_READ_AHEAD=0` turns it off; so does a
-file `off` in the state folder's `read-ahead`, for a scheduled run whose environment is out of reach.
+Two runs are the same for it when host, phase, roles, switches, the resolved inventory, the deploy code and pyinfra are.
+`DIFYFLEET_READ_AHEAD=0` turns it off; so does a file `off` in the state folder's `read-ahead`, for a scheduled run whose environment
+is out of reach.
 """
 
 from __future__ import annotations

@@ -99,15 +99,13 @@ def load(on: Any, image: str) -> None:
     found = pushed.contents.images.get(image)
     if found is None:
         raise HostError("was not pushed", where=f"image {image}", hint=PUSH)
-    others = {
-        digest
+    others = [
+        other.digests
         for other in pushed.contents.images.values()
         if other.reference != image and not pushed.missing((other.id,))
-        for digest in other.digests
-    }
-    release = [digest for digest in found.digests if digest not in others]
+    ]
     plain = {**asdict(found), "tag": with_tag(image)}
-    _run(on, "image", image, {"store": BLOBS, "image": plain, "release": release})
+    _run(on, "image", image, {"store": BLOBS, "image": plain, "release": _only(found.digests, others)})
 
 
 def bring_in(on: Any, name: str, data_dir: str, remove: list[str]) -> None:
@@ -123,20 +121,20 @@ def bring_in(on: Any, name: str, data_dir: str, remove: list[str]) -> None:
     found = pushed.contents.models.get(name)
     if found is None:
         raise HostError("was not pushed", where=f"model {name}", hint=PUSH)
-    plain = asdict(found)
-    others = {
-        digest
-        for other in pushed.contents.models.values()
-        if other.name != name
-        for digest in (other.manifest, *other.layers)
-    }
-    release = [digest for digest in (found.manifest, *found.layers) if digest not in others]
-    job = {"store": BLOBS, "model": plain, "models": f"{data_dir}/models", "release": release}
+    others = [other.digests for other in pushed.contents.models.values() if other.name != name]
+    release = _only(found.digests, others)
+    job = {"store": BLOBS, "model": asdict(found), "models": f"{data_dir}/models", "release": release}
     for path in remove:
         ok, words = execute(on, f"rm -f {shlex.quote(path)}", timeout=60)
         if not ok:
             raise HostError(f"could not be removed: {words}", where=path)
     _run(on, "model", name, job)
+
+
+def _only(own: Iterable[str], others: Iterable[Iterable[str]]) -> list[str]:
+    """Those digests that none of the others has."""
+    kept = {digest for each in others for digest in each}
+    return [digest for digest in own if digest not in kept]
 
 
 def require_model(name: str, digest: str | None, store: Store) -> PushedModel:
@@ -156,7 +154,7 @@ def require_model(name: str, digest: str | None, store: Store) -> PushedModel:
         raise HostError(
             f"pushed is {found.manifest[7:19]}, the inventory wants {digest[:12]}", where=where, hint=PUSH
         )
-    missing = set(pushed.missing((found.manifest, *found.layers))) - set(_in_ollama(store))
+    missing = set(pushed.missing(found.digests)) - set(_in_ollama(store))
     if missing:
         raise HostError(f"{len(missing)} of its blobs are not on the host", where=where, hint=PUSH)
     return found

@@ -1,8 +1,9 @@
 """Read-ahead: what a run is going to read of a host is asked for in ONE exec, and each read then finds its answer there.
 
 Which reads these will be is learned from the last run of the same deploy. On the host they are run by mux_script.py, the way
-sshd would have run each of them, and their answers come as they are ready. HTTP to the host's services goes through the same channel. Nothing is decided by it: whatever was not foreseen, is not
-fresh, or cannot be given exactly as without it (binary or very large output, a host without python3) is an exec of its own.
+sshd would have run each of them, and their answers come as they are ready. HTTP to the host's services goes through the same
+channel. Nothing is decided by it: whatever was not foreseen, is not fresh, or cannot be given exactly as without it (binary or very
+large output, a host without python3) is an exec of its own.
 
 An answer is void as soon as a change goes out (remote/changes.py), at the end of the phase, and after FRESH seconds. It is given as often
 as the last run asked for it, and again only for AGAIN seconds: a loop that waits for something is not fed with the past.
