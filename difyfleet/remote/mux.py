@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import json
 import secrets
@@ -19,11 +20,17 @@ from difyfleet.remote.learned_reads import Read
 
 START = 60.0  # seconds until the host's side has said its first word, and that a packet may take to get away
 BLOCKS = 64  # of 64 KiB that a pipe may send before somebody takes them
-_SCRIPT = Path(__file__).with_name("mux_script.py")
-# the program and the requests come on standard input: argv is short, and shows nothing
-_BOOT = "import sys; i = sys.stdin.buffer; exec(i.read(int(i.readline())))"
+_PARTS = [Path(__file__).with_name(f"{name}_script.py") for name in ("digest", "mux")]
+# the program, in parts of one namespace, and the requests come on standard input: argv is short, and shows nothing
+_BOOT = "import sys; i = sys.stdin.buffer\nfor _ in range(int(i.readline())): exec(i.read(int(i.readline())))"
 LINE = f"exec python3 -I -S -c {shlex.quote(_BOOT)}"
 BROKEN = (SSHException, OSError, EOFError, ValueError)
+
+
+@functools.lru_cache(maxsize=1)
+def _program() -> bytes:
+    parts = [path.read_bytes() for path in _PARTS]
+    return b"%d\n" % len(parts) + b"".join(b"%d\n%b" % (len(part), part) for part in parts)
 
 
 class Answer(NamedTuple):
@@ -60,9 +67,8 @@ class Mux:
         self._began = time.monotonic()
         self._channel = open_channel(LINE)
         self._channel.settimeout(START)
-        program = _SCRIPT.read_bytes()
         hello = {**hello, "nonce": self._nonce.decode(), "ahead": BLOCKS}
-        self._channel.sendall(b"%d\n%b%b\n" % (len(program), program, json.dumps(hello).encode()))
+        self._channel.sendall(b"%b%b\n" % (_program(), json.dumps(hello).encode()))
         threading.Thread(target=self._listen, name="mux", daemon=True).start()
 
     @property
@@ -80,6 +86,17 @@ class Mux:
         self._under_way.update(numbers.values())
         self._send(["reads", [[number, *read] for read, number in numbers.items()]])
         return numbers
+
+    def ask_digest(self, reads: Iterable[Read]) -> int:
+        """Have reads run for the digest of all their answers; a number, for `wait`: its standard output is the digest.
+
+        Raises:
+            SSHException, OSError, EOFError: the channel is broken.
+        """
+        ident = next(self._numbers)
+        self._under_way.add(ident)
+        self._send(["digest", ident, [[next(self._numbers), *read] for read in reads]])
+        return ident
 
     def wait(self, number: int, deadline: float) -> Answer | None:
         """The answer of a read; None = it will not come.
@@ -168,8 +185,8 @@ class Mux:
                 raise ValueError("the host's answers are broken")
             return  # words of a login script
         kind, *words = head.split()[1:]
-        if kind == b"read":
-            number, answer = self._answer(words)
+        if kind in (b"read", b"digest"):
+            number, answer = self._answer(words) if kind == b"read" else self._digest(words)
             with self._news:
                 if number in self._under_way:  # else nobody wants it any more
                     self._under_way.discard(number)
@@ -190,6 +207,10 @@ class Mux:
         code = status.decode() if status in (b"late", b"large") else int(status)
         stdout, stderr = self._take(int(out)), self._take(int(err))
         return int(number), Answer(code, stdout, stderr, self._began + float(seconds))
+
+    def _digest(self, words: list[bytes]) -> tuple[int, Answer]:
+        number, digest = words
+        return int(number), Answer("late" if digest == b"-" else 0, digest, b"", time.monotonic())
 
     def _head(self) -> bytes:
         while (end := self._data.find(b"\n")) < 0:

@@ -3,12 +3,13 @@
 Standard input: one line of JSON (see `Mux`), then requests, a JSON list a line; when it closes the controller has lost interest.
 
     ["reads", [[NUMBER, LINE, SECONDS, ASKS], ...]]   run these; SECONDS each may take, ASKS: sudo wants the password
+    ["digest", ID, READS]                             run these, and tell one digest of all their answers (digest_script.py)
     ["forget"]                                        end all reads, also those to come
     ["open", ID, ADDRESS, PORT]   ["data", ID, BYTES] and so many bytes   ["more", ID, BLOCKS]   ["close", ID]
 
 Standard output: `NONCE ready`, then per read `NONCE read NUMBER STATUS SECONDS BYTES BYTES` and so many bytes of its standard output
 and of its standard error (STATUS is the exit status, -1 for a signal, `late` or `large`; SECONDS on this program's clock), and per block of a pipe
-`NONCE data ID BYTES` and so many bytes; none = it has ended.
+`NONCE data ID BYTES` and so many bytes; none = it has ended. `NONCE digest ID DIGEST`; DIGEST is `-` where an answer is missing.
 
 A read runs as sshd would run it: by the login shell, in a session of its own, with nothing on standard input.
 """
@@ -27,7 +28,10 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # on the host it is in the same namespace
+    from difyfleet.remote.digest_script import of_all, of_answer
 
 BLOCK = 65536  # bytes read from a port at once
 CONNECT = 10.0  # seconds until a port has to have answered
@@ -64,6 +68,7 @@ class Mux:
         requests = sys.stdin.buffer
         do: dict[str, Any] = {
             "reads": self._reads,
+            "digest": self._digest,
             "forget": self._forget,
             "open": self._open,
             "data": self._send,
@@ -79,9 +84,29 @@ class Mux:
 
     # -- reads
 
-    def _reads(self, reads: list[Any]) -> None:
+    def _reads(self, reads: list[Any], tell: Any = None) -> None:
         for read in reads:
-            self._waiting.put((self._age, read))
+            self._waiting.put((self._age, tell or self._tell, read))
+
+    def _tell(self, number: int, status: object, outputs: list[bytearray]) -> None:
+        head = f"{self.nonce} read {number} {status} {time.monotonic() - self.began:.3f}"
+        self._write(f"{head} {len(outputs[0])} {len(outputs[1])}\n".encode() + outputs[0] + outputs[1])
+
+    def _digest(self, ident: int, reads: list[Any]) -> None:
+        found: dict[int, Any] = {}
+        one_by_one = threading.Lock()
+
+        def keep(number: int, status: object, outputs: list[bytearray]) -> None:
+            digest = of_answer(status, *outputs) if isinstance(status, int) else None
+            with one_by_one:
+                found[number] = digest
+                if len(found) < len(reads):
+                    return
+            answers = [found[read[0]] for read in reads]
+            whole = "-" if None in answers else of_all(answers)
+            self._write(f"{self.nonce} digest {ident} {whole}\n".encode())
+
+        self._reads(reads, keep)
 
     def _forget(self) -> None:
         self._age += 1
@@ -90,14 +115,14 @@ class Mux:
 
     def _start_reads(self) -> None:
         while True:
-            age, read = self._waiting.get()
+            age, tell, read = self._waiting.get()
             self._slots.acquire()
             if age == self._age:
-                threading.Thread(target=self._read, args=(age, *read), daemon=True).start()
+                threading.Thread(target=self._read, args=(age, tell, *read), daemon=True).start()
             else:
                 self._slots.release()
 
-    def _read(self, age: int, number: int, line: str, seconds: float, asks: bool) -> None:
+    def _read(self, age: int, tell: Any, number: int, line: str, seconds: float, asks: bool) -> None:
         began = time.monotonic()
         process = subprocess.Popen(
             [os.path.basename(self.shell), "-c", line],
@@ -118,8 +143,7 @@ class Mux:
         status, outputs = self._outputs(process, began, began + seconds)
         self._running.discard(process)
         if age == self._age:
-            head = f"{self.nonce} read {number} {status} {time.monotonic() - self.began:.3f}"
-            self._write(f"{head} {len(outputs[0])} {len(outputs[1])}\n".encode() + outputs[0] + outputs[1])
+            tell(number, status, outputs)
 
     def _outputs(
         self, process: subprocess.Popen[bytes], began: float, deadline: float

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import requests
 
-from difyfleet.remote import journal
+from difyfleet.remote import digest_script, journal
 from difyfleet.remote.http import ExecTunnelAdapter
 from difyfleet.remote.learned_reads import Learned, Read
 from difyfleet.remote.mux import Mux, Pipe
@@ -162,6 +162,40 @@ def test_the_host_hangs_up_when_the_controller_does(mux: Mux) -> None:
 
 
 # -- requests ---------------------------------------------------------------------------------------------------------
+
+
+def reads(*lines: str, timeout: float = SOON) -> list[Read]:
+    return [Read(line, timeout) for line in lines]
+
+
+def digest_of(mux: Mux, asked: list[Read]) -> str:
+    answer = mux.wait(mux.ask_digest(asked), time.monotonic() + SOON)
+    assert answer is not None
+    return answer.stdout.decode()
+
+
+def test_the_digest_is_that_of_the_answers_in_their_order(mux: Mux) -> None:
+    asked = reads("printf 'a\\0b'", "echo out; echo err >&2; exit 3", "sleep 0.2; echo slow")
+    answers = [mux.wait(number, time.monotonic() + SOON) for number in mux.ask(asked).values()]
+    expected = digest_script.of_all(
+        [digest_script.of_answer(int(one.status), one.stdout, one.stderr) for one in answers if one]
+    )
+    assert digest_of(mux, asked) == expected
+    assert digest_of(mux, asked[::-1]) != expected
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("echo a", "echo b"), ("echo a", "echo a >&2"), ("echo a", "echo a; false"), ("printf a", "echo a")],
+)
+def test_another_output_or_status_is_another_digest(mux: Mux, one: str, other: str) -> None:
+    assert digest_of(mux, reads("true", one)) != digest_of(mux, reads("true", other))
+
+
+def test_there_is_no_digest_where_an_answer_is_missing(mux: Mux) -> None:
+    assert digest_of(mux, [*reads("true"), *reads("sleep 60", timeout=0.3)]) == "-"
+    assert digest_of(mux, reads("true", "head -c 2000000 /dev/zero")) == "-"
+    assert digest_of(mux, reads("true")) != "-", "the channel goes on"
 
 
 class Page(BaseHTTPRequestHandler):
