@@ -45,6 +45,11 @@ _file = click.Path(path_type=Path, dir_okay=False)
     is_flag=True,
     help="Take back what was changed on hosts, in roles that drift.correct allows it for; never what would lose data.",
 )
+@click.option(
+    "--quick",
+    is_flag=True,
+    help="Ask a host that was clean when last looked at in full only whether all is as it was then, and leave out its checks.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask before correcting.")
 @lock_wait_option
 @json_option
@@ -65,6 +70,7 @@ def drift(
     limit: str | None,
     roles: tuple[str, ...],
     correct: bool,
+    quick: bool,
     yes: bool,
     lock_wait: float,
     as_json: bool,
@@ -96,7 +102,7 @@ def drift(
     locked = ""
     policy, earlier = environment.drift, History(environment).runs()
     with watching(console, quiet=as_json, events=events) as watch:
-        result = fleet_drift.look(environment, hosts, roles=roles)
+        result = fleet_drift.look(environment, hosts, roles=roles, quick=quick)
         fixable = fleet_drift.correctable(policy, result) if correct else []
         if fixable:
             with watch.paused():

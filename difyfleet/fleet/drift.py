@@ -12,12 +12,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from difyfleet.exits import Exit
-from difyfleet.fleet.engine import engine
+from difyfleet.fleet.clean_looks import CleanLooks
+from difyfleet.fleet.engine import Engine, engine
 from difyfleet.fleet.results import (
     CORRECTIVE,
     FAILED,
     INTENTIONAL,
     SKIPPED,
+    UNCHANGED,
     WOULD_CHANGE,
     HostResult,
     OperationResult,
@@ -30,18 +32,42 @@ from difyfleet.spec.drift import Drift
 from difyfleet.spec.models import Environment, HostSpec
 
 
-def look(environment: Environment, hosts: Iterable[HostSpec], *, roles: Iterable[str] = ()) -> RunResult:
+def look(
+    environment: Environment, hosts: Iterable[HostSpec], *, roles: Iterable[str] = (), quick: bool = False
+) -> RunResult:
     """Plan and check; changes nothing on a host. Checks of a role that would change run all the same.
+
+    Args:
+        quick: leave out hosts that say that all is still as in the last full look, which found them clean.
 
     A host on which something is found while another run holds its lease is not judged: what differs is that run's work.
     """
     started = time.monotonic()
+    hosts, roles = list(hosts), list(roles)
+    looks = CleanLooks(environment, roles)
     with engine(hosts, roles=roles, environment=environment) as run:
+        if quick:
+            run.each(lambda host, spec: run.take_over(host, looks.of(spec)))
         run.prepare()
         run.each(lambda host, spec: _leave_to_others(host, run.results[spec.name]))
         run.check()
         run.each(lambda host, spec: _leave_to_others(host, run.results[spec.name]))
+        _remember(run, hosts, looks)
         return run.result("drift", started)
+
+
+def _remember(run: Engine, hosts: Iterable[HostSpec], looks: CleanLooks) -> None:
+    """Keep by what the full looks that found a host clean were decided."""
+    for spec in hosts:
+        found, evidence = run.results[spec.name], run.evidence(spec.name)
+        if found.as_of is not None or found.note is not None:
+            continue
+        dirty = found.error or found.failed_checks or found.count(UNCHANGED) != len(found.operations)
+        if dirty or evidence is None:
+            looks.forget(spec)
+        else:
+            looks.remember(spec, found.operations, evidence)
+    looks.save()
 
 
 def _leave_to_others(host: Any, result: HostResult) -> None:

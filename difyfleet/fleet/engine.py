@@ -25,6 +25,7 @@ from difyfleet import stack
 from difyfleet.errors import FleetError
 from difyfleet.fleet import events, leases
 from difyfleet.fleet.callbacks import ConnectErrors, Said
+from difyfleet.fleet.clean_looks import CleanLook
 from difyfleet.fleet.declared import Memory
 from difyfleet.fleet.inventory import names_and_data
 from difyfleet.fleet.neighbours import connected
@@ -45,6 +46,7 @@ from difyfleet.paths import deploy_file, stack_root
 from difyfleet.progress import report
 from difyfleet.remote import journal
 from difyfleet.remote.neighbours import Neighbours
+from difyfleet.remote.read_ahead import Evidence
 from difyfleet.secrets import mask
 from difyfleet.spec.models import Environment, HostSpec
 
@@ -87,6 +89,7 @@ class Engine:
         self._alive: list[Any] = []
         self._code: Any = None
         self._readers = Readers(roles, switches)
+        self._evidence: dict[str, Evidence | None] = {}
 
     def __enter__(self) -> Engine:
         self._previous_handlers = list(pyinfra_logger.handlers)
@@ -139,6 +142,7 @@ class Engine:
         self.state.set_stage(StateStage.Prepare)
         phase = stack.CONVERGE if check_for_changes else DECLARE
         self._each(list(self._alive), lambda host: self._read_ahead(host, stack.CONVERGE, phase))
+        self._evidence = {host.name: self._readers.evidence(host) for host in self._alive}
         for host in self._alive:
             self.results[host.name].operations = [
                 self._planned(host, op_hash) for op_hash in host.op_hash_order
@@ -150,6 +154,16 @@ class Engine:
                 events.emit(events.planned(host.name, operation))
         if check_for_changes:
             self._remember(self._alive)
+
+    def take_over(self, host: Any, look: CleanLook | None) -> None:
+        """Ask a host whether a plan would be decided as in a clean look at it. If so, it has that look's findings and is done with."""
+        if look is not None and self._readers.digest(host, stack.CONVERGE) == look.evidence:
+            self.results[host.name] = look.result(host.name)
+            self._drop(host)
+
+    def evidence(self, host: str) -> Evidence | None:
+        """By what the plan of a host was decided; None = not by what was read ahead alone."""
+        return self._evidence.get(host)
 
     def hold_to_plan(self) -> None:
         """From now on an operation that had nothing to do in the plan fails before its first command."""

@@ -23,7 +23,7 @@ from difyfleet.fleet import plan_digest
 from difyfleet.fleet.declared import controller_key
 from difyfleet.paths import state_dir
 from difyfleet.remote.learned_reads import Learned
-from difyfleet.remote.read_ahead import ReadAhead
+from difyfleet.remote.read_ahead import Evidence, ReadAhead
 from difyfleet.spec.models import HostSpec
 
 SWITCH = "DIFYFLEET_READ_AHEAD"
@@ -67,9 +67,7 @@ class Readers:
         if not self._on:
             yield
             return
-        door = host.connector
-        if door.ahead is None:
-            door.ahead = ReadAhead(host.name, door.open, self._learned(host.data.spec))
+        door = self._door(host)
         faces = self._faces.setdefault(host.name, [])
         faces.append(face)  # what a plan has read before, checks may not ask again
         like = " ".join([stack.CONVERGE, *self._roles]) if face == EXECUTE else ""
@@ -80,6 +78,33 @@ class Readers:
             whole = host not in host.state.failed_hosts
         finally:
             door.ahead.end(learn=whole)
+
+    def digest(self, host: Any, face: str) -> Evidence | None:
+        """By what a phase would be decided now, told by the host in one line; None = it cannot be told.
+
+        Args:
+            face: as the first phase of a run.
+        """
+        if not self._on:
+            return None
+        door = self._door(host)
+        try:
+            found: Evidence | None = door.ahead.digest(" ".join([face, *self._roles]), door.sudo_password)
+        except TimeoutError as error:
+            door.require_connection(error)
+            return None
+        return found
+
+    def evidence(self, host: Any) -> Evidence | None:
+        """By what the host's last phase was decided."""
+        ahead = host.connector.ahead if self._on else None
+        return ahead.evidence if ahead is not None else None
+
+    def _door(self, host: Any) -> Any:
+        door = host.connector
+        if door.ahead is None:
+            door.ahead = ReadAhead(host.name, door.open, self._learned(host.data.spec))
+        return door
 
     def _learned(self, spec: HostSpec) -> Learned:
         said = json.dumps(

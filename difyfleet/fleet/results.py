@@ -77,6 +77,9 @@ class HostResult:
     note: str | None = (
         None  # why a host of the run has nothing to show: a rollout did not reach it, another run works on it
     )
+    as_of: str | None = (
+        None  # of a quick look: time of the full look whose findings still stand (UTC, ISO 8601)
+    )
 
     def count(self, state: str) -> int:
         return sum(1 for operation in self.operations if operation.state == state)
@@ -155,6 +158,7 @@ class RunResult:
                     "checks": [asdict(check) for check in host.checks],
                     "error": host.error,
                     "note": host.note,
+                    "as_of": host.as_of,
                 }
                 for host in self.hosts
             ],

@@ -80,7 +80,7 @@ def command_line(
     difyfleet: Path, inventory: Path, *, correct: bool, limit: str | None, roles: Sequence[str]
 ) -> list[str]:
     """What the service runs."""
-    words = [str(difyfleet), "drift", str(inventory)]
+    words = [str(difyfleet), "drift", str(inventory), "--quick"]
     words += ["--limit", limit] if limit else []
     words += [word for role in roles for word in ("--role", role)]
     return words + (["--correct", "--yes", "--lock-wait", "600"] if correct else [])

@@ -131,6 +131,7 @@ class DoorConnector(SSHConnector):
         if kind == journal.READ and not stdin and self._may_be_kept(line, shown):
             known = self._read_ahead(Read(line, timeout, asks=bool(password)))
         if known is None:
+            self.asks_besides()
             journal.current().write(self.host.name, kind, "exec", shown, self.operation_name())
             read = Read(line, timeout, asks=bool(password)) if kind == journal.READ and not stdin else None
             known = self._exec_beside_reads(line, password + stdin, timeout, read)
@@ -157,6 +158,7 @@ class DoorConnector(SSHConnector):
         transport = self.client.get_transport() if self.client else None
         if transport is None:
             raise SSHException("not connected")
+        self.asks_besides()
         journal.current().write(self.host.name, kind, "exec", what)
         channel = transport.open_session(timeout=READ_TIMEOUT)
         channel.set_combine_stderr(combine)
@@ -181,6 +183,11 @@ class DoorConnector(SSHConnector):
     def _may_be_kept(line: str, shown: str) -> bool:
         """Whether a line holds no secret: neither one that pyinfra hides nor one known here."""
         return line.endswith(shown) and mask(line) == line
+
+    def asks_besides(self) -> None:
+        """Called where something is asked that was not read ahead."""
+        if self.ahead is not None:
+            self.ahead.asked_besides()
 
     def _read_ahead(self, read: Read) -> tuple[int, CommandOutput] | None:
         try:

@@ -211,6 +211,9 @@ class ExecTunnelAdapter(HTTPAdapter):
         where = (request.url or "").split("?")[0]
         if kind == journal.CHANGE:
             about_to_change(self._door)
+        ahead = getattr(self._door, "ahead", None)
+        if ahead is not None:
+            ahead.asked_besides()
         operation = self._door.operation_name()
         journal.current().write(self._door.host.name, kind, "http", f"{request.method} {where}", operation)
         if kwargs.get("timeout") is None:

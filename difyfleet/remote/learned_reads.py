@@ -5,8 +5,10 @@ Commands only, never an answer; a command that holds a secret is not kept (the d
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,6 +52,11 @@ class Learned:
             )
         except (KeyError, TypeError, ValueError):
             return Counter()
+
+    def of(self, reads: Iterable[Read]) -> str:
+        """A digest of reads in their order, and of all that decides what is read."""
+        said = json.dumps([self.digest, *([line, float(seconds), *how] for line, seconds, *how in reads)])
+        return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()
 
     def save(self, phase: str, reads: Counter[Read]) -> None:
         """Keep what a phase has read for the next run."""

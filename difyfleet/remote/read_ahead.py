@@ -15,12 +15,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from pyinfra import logger
 from pyinfra.connectors.util import CommandOutput, OutputLine
 
-from difyfleet.remote import journal
+from difyfleet.remote import digest_script, journal
 from difyfleet.remote.learned_reads import Learned, Read
 from difyfleet.remote.mux import BROKEN, Answer, Mux, Pipe
 from difyfleet.secrets import Secret
@@ -31,6 +31,13 @@ AT_ONCE = 4  # reads that run side by side on the host
 YOUNG = 1.0  # seconds after which a read no longer keeps another one waiting: one that hangs blocks nobody
 MOST = 4 << 20  # bytes of an answer; a larger one is fetched by an exec of its own
 MOST_ASKED = 1 << 20  # bytes of all commands of one request
+
+
+class Evidence(NamedTuple):
+    """What a phase was decided by, as digests: of the reads, and of all their answers."""
+
+    reads: str
+    answers: str
 
 
 class ReadAhead:
@@ -50,6 +57,9 @@ class ReadAhead:
         self._left: Counter[Read] = Counter()  # how often each answer may still be given
         self._numbers: dict[Read, int] | None = None  # of those that were sent
         self._first_given: dict[Read, float] = {}
+        self._answers: dict[Read, bytes] = {}  # digests of those that were given in this phase
+        self._besides = False  # something else was asked in it
+        self.evidence: Evidence | None = None
         self._changed = False
         self._mux: Mux | None = None
         self._off = False  # this host cannot do it
@@ -63,8 +73,14 @@ class ReadAhead:
         self._void()
         self._phase, self._asked = phase, Counter()
         self._left = self._learned.load(phase) or self._learned.load(like)
-        self._changed = False
+        self._changed = self._besides = False
         self._first_given.clear()
+        self._answers.clear()
+        self.evidence = None
+
+    def asked_besides(self) -> None:
+        """Something was asked of the host that is not among the answers of this phase."""
+        self._besides = True
 
     def end(self, *, learn: bool) -> None:
         """The phase is over.
@@ -77,6 +93,9 @@ class ReadAhead:
                 self._learned.save(self._phase, self._asked)
             except OSError as error:  # a full disk: the next run does without
                 logger.debug("what was read of %s is not remembered: %s", self._name, error)
+        if learn and not self._changed and not self._besides and len(self._answers) == len(self._asked):
+            answers = [self._answers[read] for read in self._asked]
+            self.evidence = Evidence(self._learned.of(self._asked), digest_script.of_all(answers))
         self._void()
         self._phase = None
 
@@ -128,7 +147,35 @@ class ReadAhead:
         now = time.monotonic()
         if found is None or min(found.at + FRESH, self._first_given.setdefault(read, now) + AGAIN) < now:
             return None
-        return _given(found, read)
+        given = _given(found, read)
+        if given is not None:
+            self._answers[read] = digest_script.of_answer(given[0], found.stdout, found.stderr)
+        return given
+
+    def digest(self, phase: str, password: Secret | None = None) -> Evidence | None:
+        """What the reads that were learned for a phase give now, told as one digest by the host; None = it cannot be told.
+
+        Raises:
+            TimeoutError: it took longer than the slowest read may, or the answer did not get here.
+        """
+        reads = list(self._learned.load(phase))
+        if not reads or len(list(_bounded(iter(reads)))) < len(reads):
+            return None
+        if any(read.asks for read in reads) and password is None:
+            return None
+        if (mux := self._channel(password)) is None:
+            return None
+        for read in reads:
+            journal.current().write(self._name, journal.READ, "ahead", read.line)
+        try:
+            number = mux.ask_digest(reads)
+        except BROKEN as error:
+            self._without(error)
+            return None
+        answer = self._wait(mux, number, max(read.timeout for read in reads))
+        if answer is None or answer.status != 0:
+            return None
+        return Evidence(self._learned.of(reads), answer.stdout.decode())
 
     def ask(self, read: Read, password: Secret | None = None) -> tuple[int, CommandOutput] | None:
         """Have a read run now, in the channel that is open: for a host that gives no second one. None = that cannot be.

@@ -47,6 +47,10 @@ def show(result: RunResult, console: Console, *, verbose: bool = False) -> None:
     for host in result.hosts:
         if host.note:
             console.print(f"  {host.name}: {host.note}", markup=False, highlight=False, soft_wrap=True)
+    if as_before := sorted(host.as_of for host in result.hosts if host.as_of):
+        hosts = "1 host" if len(as_before) == 1 else f"{len(as_before)} hosts"
+        words = f"{hosts} as when looked at in full ({as_before[0]}{' or later' if as_before[1:] else ''}); checks not repeated"
+        console.print(f"  {words}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _quiet(host: HostResult) -> bool:

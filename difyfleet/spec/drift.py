@@ -51,6 +51,13 @@ class Drift(Section):
         "Roles that are not named are only reported.",
     )
     notify: Notify = Field(default_factory=Notify, description="Who is told.")
+    full_every: int = Field(
+        24,
+        ge=0,
+        le=24 * 31,
+        description="Hours after which `drift --quick` looks at a host in full again, also if all is as it was; "
+        "a full look also repeats the checks, with questions to models. 0: always in full.",
+    )
     metrics: Path | None = Field(
         None,
         description="File for Prometheus' node_exporter (textfile collector), written anew by every drift run; name it *.prom.",

@@ -105,7 +105,7 @@ def test_the_command_line() -> None:
         Path("/v/difyfleet"), Path("/e/prod.yml"), correct=True, limit="cpu,llm*", roles=("docker", "dify")
     )
     assert words == [
-        "/v/difyfleet", "drift", "/e/prod.yml", "--limit", "cpu,llm*", "--role", "docker", "--role", "dify",
+        "/v/difyfleet", "drift", "/e/prod.yml", "--quick", "--limit", "cpu,llm*", "--role", "docker", "--role", "dify",
         "--correct", "--yes", "--lock-wait", "600",
     ]  # fmt: skip
 
@@ -129,7 +129,7 @@ Description=difyfleet: drift of prod ({tmp_path}/prod.yml)
 
 [Service]
 Type=oneshot
-ExecStart=/bin/true drift {tmp_path}/prod.yml
+ExecStart=/bin/true drift {tmp_path}/prod.yml --quick
 # drift (2), another run at work (4) and failed checks (5) are findings, not failures of the service
 SuccessExitStatus=2 4 5
 WorkingDirectory={tmp_path}
@@ -200,7 +200,10 @@ def test_install_twice_and_remove_twice(
         "--user enable difyfleet-drift-prod.timer",
         "--user restart difyfleet-drift-prod.timer",
     ]
-    assert f"ExecStart={tmp_path}/bin/difyfleet drift {inventory}\n" in unit(tmp_path, "service").read_text()
+    assert (
+        f"ExecStart={tmp_path}/bin/difyfleet drift {inventory} --quick\n"
+        in unit(tmp_path, "service").read_text()
+    )
     assert (
         "OnCalendar=*-*-* 00/1:00:00\nRandomizedDelaySec=600\nPersistent=true\n"
         in unit(tmp_path, "timer").read_text()
