@@ -79,7 +79,10 @@ class Engine:
         timeout = max((spec.ssh.connect_timeout for spec in specs), default=15)
         shared = {"roles_only": tuple(roles), **(switches or {})}
         self._inventory = Inventory((names_and_data(specs), shared))
-        self._neighbours = Neighbours(self._inventory, functools.partial(connected, tuple(neighbours)))
+        others = tuple(neighbours)
+        self._neighbours = Neighbours(
+            self._inventory, functools.partial(connected, others) if others else tuple
+        )
         shared["neighbours"] = self._neighbours
         config = Config(CONNECT_TIMEOUT=timeout, PARALLEL=parallel or max(len(specs), 1))
         self.state = State(self._inventory, config, check_for_changes=True)

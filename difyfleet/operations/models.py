@@ -47,7 +47,7 @@ def pull(on: Any, name: str, timeout: int, remove: list[str]) -> None:
         HostError: the pull failed, on the network's account TRIES times.
     """
     before = f"rm -f {shlex.join(remove)}" if remove else ""
-    job = Job("model", name, pull_argv(name, CONTAINER), timeout)
+    job = _job(name, timeout)
     for attempt in range(1, TRIES + 1):
         try:
             return run_to_end(on, job, before=before, describe=progress_of, explain=explain_failure)
@@ -56,6 +56,43 @@ def pull(on: Any, name: str, timeout: int, remove: list[str]) -> None:
                 raise
             progress.report(on.name, f"model {name}: try {attempt} of {TRIES} failed, another one follows")
             time.sleep(PAUSE_SECONDS * attempt)
+
+
+def _job(name: str, timeout: int) -> Job:
+    return Job("model", name, pull_argv(name, CONTAINER), timeout)
+
+
+def begin(on: Any, names: tuple[str, ...], timeout: int) -> None:
+    """Have the host pull models, all at once, and do not wait: `model` does, and says what went wrong. Where other hosts may
+    have them nothing begins here.
+
+    Raises:
+        HostError: a pull could not be started.
+    """
+    fleet = share.neighbours_of(on)
+    if fleet is not None and not fleet.alone:
+        return
+    for name in names:
+        ok, words = execute(on, _job(name, timeout).start_command(), timeout=60)
+        if not ok:
+            raise HostError(f"could not start the pull: {words}", where=f"model {name}")
+
+
+@operation
+def begun(names: tuple[str, ...], data_dir: str, timeout: int = 14400) -> Generator[Any, None, None]:
+    """The pulls of absent models are under way while other roles go on. What has come is proved by `model`.
+
+    Args:
+        names: with tag.
+        data_dir: host folder mounted at /root/.ollama.
+        timeout: seconds each pull may take.
+    """
+    there = _store(data_dir).models
+    absent = tuple(name for name in names if name not in there)
+    for name in absent:
+        yield Change(f"model {name}: absent, its pull begins")
+    if absent:
+        yield call(begin, absent, timeout)
 
 
 def bring(on: Any, wanted: WantedModel, remove: list[str]) -> None:
@@ -139,7 +176,12 @@ def model(
     if found is None:  # said by _insist already; for the type checker
         return
     if not found.recorded:
-        yield Change(f"model {name}: blobs changed their times since they were proved, hashes are right")
+        yield Change(
+            f"model {name}: hashes are right, but blobs came or changed their times since they were proved"
+        )
+        yield shell(
+            _job(name, timeout).forget_command()
+        )  # a pull that had ended before anybody waited for it
         yield _script("record", models_dir, RECORD)
     if warm and (renewed or _store(data_dir).answered.get(name) != found.digest):
         yield Change(f"model {name}: has not answered since it was pulled")

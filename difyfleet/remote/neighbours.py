@@ -76,6 +76,7 @@ class Neighbours:
         self._closers: dict[str, Callable[[], None]] = {}
         self._left: set[str] = set()  # hosts from which somebody goes on taking though its run was cut
         self._asking = BoundedSemaphore(1)  # who comes second waits for the answer instead of fetching
+        self.alone = len(self._inside) < 2 and outside is tuple  # nobody to take from or to wait for
         self.services: dict[str, Any] = {}  # host -> what serves there, kept by operations/share_service.py
         self.serving = BoundedSemaphore(
             1

@@ -66,7 +66,7 @@ MODELS = (
         6,
         "blob's times",
         f"touch {blob('qwen2.5/7b')}",
-        "model qwen2.5:7b: blobs changed their times since they were proved, hashes are right",
+        "model qwen2.5:7b: hashes are right, but blobs came or changed their times since they were proved",
         why="nothing but the times differs",
     ),
     model(

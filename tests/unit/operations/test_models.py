@@ -6,10 +6,14 @@ from typing import Any
 
 import pytest
 
+from difyfleet.clients.ollama_pull import pull_argv
 from difyfleet.errors import HostError
 from difyfleet.facts.ollama import HASH_TIMEOUT, Blob, OllamaStore, Store, StoredModel
 from difyfleet.operations import models
 from difyfleet.operations.share_models import WantedModel
+from difyfleet.remote.jobs import Job
+from difyfleet.remote.neighbours import Neighbours
+from difyfleet.spec.models import HostSpec
 from tests.unit.fakehost import fact, fake_host, run_steps
 
 BLOBS = (Blob("sha256:" + "a" * 64, 100, "ok", 100), Blob("sha256:" + "b" * 64, 7, "ok", 7))
@@ -18,6 +22,7 @@ RECORD = "python3 - record /opt/ollama/models /var/lib/difyfleet/ollama-verified
 ANSWERED = (
     f"python3 - answered /opt/ollama/models /var/lib/difyfleet/ollama-verified.json qwen2.5:7b {DIGEST}"
 )
+PULL = Job("model", "qwen2.5:7b", pull_argv("qwen2.5:7b"), 14400)
 ASKED = "model qwen2.5:7b: has not answered since it was pulled"
 STORE = fact(OllamaStore, data_dir="/opt/ollama", _timeout=HASH_TIMEOUT)
 
@@ -105,9 +110,36 @@ def test_only_a_whole_model_of_another_digest_may_be_somebodys_own() -> None:
 def test_touched_blobs_are_recorded_again_without_a_pull() -> None:
     touched = Blob("sha256:" + "a" * 64, 100, "ok", 100, recorded=False)
     assert steps(store(touched)) == (
-        ["model qwen2.5:7b: blobs changed their times since they were proved, hashes are right"],
-        [RECORD],
+        ["model qwen2.5:7b: hashes are right, but blobs came or changed their times since they were proved"],
+        [PULL.forget_command(), RECORD],
     )
+
+
+def test_pulls_of_absent_models_begin_without_being_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("qwen2.5:7b", "llama3.2:latest")
+    with fake_host({STORE: store(*BLOBS)}) as host:
+        changes, commands = run_steps(models.begun, names, "/opt/ollama", 60)
+        sent: list[str] = []
+        monkeypatch.setattr(models, "execute", lambda on, script, **_: (sent.append(script) or True, ""))
+        models.begin(host, names, 14400)
+    assert [change.why for change in changes] == ["model llama3.2:latest: absent, its pull begins"]
+    assert commands == ["FunctionCommand(begin, (('llama3.2:latest',), 60), {})"]
+    assert len(sent) == 2
+    assert sent[0] == PULL.start_command()
+    with fake_host({STORE: store(*BLOBS)}):
+        assert run_steps(models.begun, names[:1], "/opt/ollama") == ([], [])
+
+
+@pytest.mark.parametrize(("hosts", "begins"), [(("fake",), 1), (("fake", "other"), 0)])
+def test_a_host_with_neighbours_asks_them_first(
+    hosts: tuple[str, ...], begins: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = HostSpec.model_validate({"name": "fake", "address": "192.0.2.1", "admin": {"email": "a@example.com"}})
+    sent: list[str] = []
+    monkeypatch.setattr(models, "execute", lambda on, script, **_: (sent.append(script) or True, ""))
+    with fake_host({}, spec=spec, neighbours=Neighbours(hosts)) as host:
+        models.begin(host, ("qwen2.5:7b",), 14400)
+    assert len(sent) == begins
 
 
 def test_warm_can_be_switched_off() -> None:
