@@ -48,6 +48,7 @@ OWN = re.compile(
     r"^/etc/(machine-id|hostname|hosts|resolv\.conf|\.pwd\.lock|.*-|shadow|ld\.so\.cache|ssh/ssh_host_.*"
     r"|mtab|\.updated|udev/.*|firewalld/.*\.old)$|^/root/\.docker(/|$)|^/run/difyfleet/(lease\.lock|lease\.json|work\.lock)$|/__pycache__(/|$)"
     r"|^/run/difyfleet/pulls/.*\.log$"
+    r"|^/tmp/runc-process\d+$"  # there while a health check's exec begins
     r"|^/opt/ollama/id_ed25519|^/opt/ollama/history$"
 )
 RECORDS = re.compile(r"^(/etc|/var/lib)/difyfleet/[^/]+\.json$")

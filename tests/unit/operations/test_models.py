@@ -134,7 +134,9 @@ def test_pulls_of_absent_models_begin_without_being_waited_for(monkeypatch: pyte
 def test_a_host_with_neighbours_asks_them_first(
     hosts: tuple[str, ...], begins: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = HostSpec.model_validate({"name": "fake", "address": "192.0.2.1", "admin": {"email": "a@example.com"}})
+    spec = HostSpec.model_validate(
+        {"name": "fake", "address": "192.0.2.1", "admin": {"email": "a@example.com"}}
+    )
     sent: list[str] = []
     monkeypatch.setattr(models, "execute", lambda on, script, **_: (sent.append(script) or True, ""))
     with fake_host({}, spec=spec, neighbours=Neighbours(hosts)) as host:
