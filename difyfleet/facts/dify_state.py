@@ -9,6 +9,8 @@ from typing import Any
 
 from pyinfra.api import FactBase
 
+from difyfleet.host_calls import Command
+
 STATE_PATH = "/etc/difyfleet/dify-state.json"
 REFUSED_PATH = "/etc/difyfleet/dify-login-refused.json"
 
@@ -20,9 +22,10 @@ class JsonFile(FactBase[dict[str, Any] | None]):
         path: absolute path on the host.
     """
 
-    def command(self, path: str) -> str:
+    def command(self, path: str) -> Command:
         quoted = shlex.quote(path)
-        return f"[ ! -f {quoted} ] || cat {quoted}"
+        text = f"[ ! -f {quoted} ] || cat {quoted}"
+        return Command(text, "difyfleet.facts.files_script", "cat_file", path)
 
     @staticmethod
     def default() -> None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from pyinfra.api import FactBase
 
+from difyfleet.host_calls import Command
+
 _TEXT_LIMIT = 262_144  # bytes of content fetched for a diff; configuration is smaller, anything larger is compared by hash
 
 
@@ -38,13 +40,14 @@ class FileState:
 class PathState(FactBase[FileState | None]):
     """State of one path; None = does not exist. Links are not followed."""
 
-    def command(self, path: str) -> str:
+    def command(self, path: str) -> Command:
         quoted = shlex.quote(path)
-        return (
-            f"p={quoted}; if [ -e $p ] || [ -L $p ]; then stat -c '%F|%a|%U|%G|%s' $p; "
+        text = (
+            f"p={quoted}; if [ -e $p ] || [ -L $p ]; then LC_ALL=C stat -c '%F|%a|%U|%G|%s' $p; "
             f"if [ -f $p ] && [ ! -L $p ]; then sha256sum < $p; "
             f"if [ $(stat -c %s $p) -le {_TEXT_LIMIT} ]; then base64 -w0 < $p; echo; fi; fi; fi"
         ).replace("$p", '"$p"')
+        return Command(text, "difyfleet.facts.files_script", "file_state", path, str(_TEXT_LIMIT))
 
     @staticmethod
     def default() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from pyinfra.api import FactBase
 
 from difyfleet.facts.engine import parse_json
+from difyfleet.host_calls import Command
 
 RECORD = "/etc/difyfleet/mirrors.json"
 _SCRIPT = Path(__file__).with_name("mirror_probe_script.py")
@@ -33,8 +34,8 @@ class Answer:
 class MirrorRecord(FactBase[dict[str, Answer]]):
     """The recorded answer of every mirror probed so far. A broken record counts as none."""
 
-    def command(self) -> str:
-        return f"cat {RECORD} 2>/dev/null; true"
+    def command(self) -> Command:
+        return Command(f"cat {RECORD} 2>/dev/null; true", "difyfleet.facts.files_script", "cat", RECORD)
 
     @staticmethod
     def default() -> dict[str, Answer]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pyinfra.api import FactBase
 
+from difyfleet.host_calls import Command
 from difyfleet.secrets import Secret
 
 SECRETS_DIR = "/etc/difyfleet/secrets"
@@ -24,11 +25,12 @@ class KeptSecret:
 class HostSecrets(FactBase[dict[str, KeptSecret]]):
     """All kept secrets by name. Values leave the host only through SSH and are `Secret` from the first moment."""
 
-    def command(self) -> str:
-        return (
-            f'for f in {SECRETS_DIR}/*; do [ -f "$f" ] || continue; '
+    def command(self) -> Command:
+        text = (
+            f'export LC_ALL=C; for f in {SECRETS_DIR}/*; do [ -f "$f" ] || continue; '
             'printf \'%s|%s|%s\\n\' "${f##*/}" "$(stat -c \'%a|%U:%G\' "$f")" "$(cat "$f")"; done; true'
         )
+        return Command(text, "difyfleet.facts.files_script", "secrets", SECRETS_DIR)
 
     @staticmethod
     def default() -> dict[str, KeptSecret]:

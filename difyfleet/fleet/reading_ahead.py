@@ -103,7 +103,7 @@ class Readers:
     def _door(self, host: Any) -> Any:
         door = host.connector
         if door.ahead is None:
-            door.ahead = ReadAhead(host.name, door.open, self._learned(host.data.spec))
+            door.ahead = ReadAhead(host.name, door.open, self._learned(host.data.spec), door.front)
         return door
 
     def _learned(self, spec: HostSpec) -> Learned:

@@ -6,6 +6,7 @@ Whatever is not known to be a read counts as a change. A read is what runs insid
 from __future__ import annotations
 
 import contextlib
+import shlex
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -18,6 +19,7 @@ from pyinfra.connectors.ssh import SSHConnector
 from pyinfra.connectors.util import CommandOutput, make_unix_command, read_output_buffers
 
 from difyfleet.errors import ConnectionLost
+from difyfleet.host_calls import Call, Command
 from difyfleet.remote import hot_spots, journal
 from difyfleet.remote.changes import about_to_change
 from difyfleet.remote.learned_reads import Read
@@ -129,7 +131,7 @@ class DoorConnector(SSHConnector):
         logger.debug("%s on %s: %s", kind, self.host.name, shown)
         known = None
         if kind == journal.READ and not stdin and self._may_be_kept(line, shown):
-            known = self._read_ahead(Read(line, timeout, asks=bool(password)))
+            known = self._read_ahead(Read(line, timeout, bool(password), self._call(command, line)))
         if known is None:
             self.asks_besides()
             journal.current().write(self.host.name, kind, "exec", shown, self.operation_name())
@@ -183,6 +185,19 @@ class DoorConnector(SSHConnector):
     def _may_be_kept(line: str, shown: str) -> bool:
         """Whether a line holds no secret: neither one that pyinfra hides nor one known here."""
         return line.endswith(shown) and mask(line) == line
+
+    def front(self) -> str:
+        """How the line of a read begins that runs as facts do, up to its command."""
+        return self._line(StringCommand("true"), {"_sudo": bool(self.host.data.get("_sudo"))})[
+            0
+        ].removesuffix("true")
+
+    def _call(self, command: StringCommand | str, line: str) -> Call:
+        """What gives the same as a line without a shell; () where the line does more than the fact's command."""
+        wanted = command  # pyinfra hands a fact's command on as it is
+        if not isinstance(wanted, Command) or line != self.front() + shlex.quote(wanted):
+            return ()
+        return wanted.call
 
     def asks_besides(self) -> None:
         """Called where something is asked that was not read ahead."""

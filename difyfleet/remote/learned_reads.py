@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from difyfleet.host_calls import Call
 from difyfleet.paths import write_whole
 
-_VERSION = 1
+_VERSION = 2
 
 
 class Read(NamedTuple):
@@ -24,6 +25,7 @@ class Read(NamedTuple):
     line: str
     timeout: float  # seconds
     asks: bool = False  # sudo reads the password from standard input
+    call: Call = ()  # what gives the same without a shell
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,8 @@ class Learned:
                 return Counter()
             return Counter(
                 {
-                    Read(str(line), float(seconds), bool(asks)): int(times)
-                    for line, seconds, asks, times in entry["reads"]
+                    Read(str(line), float(seconds), bool(asks), tuple(map(str, call))): int(times)
+                    for line, seconds, asks, call, times in entry["reads"]
                 }
             )
         except (KeyError, TypeError, ValueError):

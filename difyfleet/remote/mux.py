@@ -11,30 +11,51 @@ import shlex
 import threading
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from paramiko import SSHException
 
+from difyfleet import host_calls
 from difyfleet.remote.learned_reads import Read
 
 START = 60.0  # seconds until the host's side has said its first word, and that a packet may take to get away
 BLOCKS = 64  # of 64 KiB that a pipe may send before somebody takes them
-_PARTS = [Path(__file__).with_name(f"{name}_script.py") for name in ("digest", "mux")]
-# the program, in parts of one namespace, and the requests come on standard input: argv is short, and shows nothing
-_BOOT = "import sys; i = sys.stdin.buffer\nfor _ in range(int(i.readline())): exec(i.read(int(i.readline())))"
-LINE = f"exec python3 -I -S -c {shlex.quote(_BOOT)}"
+_MAIN = "difyfleet.remote.mux_script"
+_START = b"difyfleet\n"
+# The program and the requests come on standard input: argv is short, and shows nothing. In front of it there may be a password that
+# sudo did not want after all.
+_BOOT = """import sys
+i = sys.stdin.buffer
+while i.readline() not in (b"", b"difyfleet\\n"): pass
+for _ in range(int(i.readline())):
+    n, s = i.readline().decode().split()
+    m = sys.modules[n] = type(sys)(n)
+    exec(i.read(int(s)), m.__dict__)
+m.main()"""
+_PYTHON = f"python3 -I -S -c {shlex.quote(_BOOT)}"
+LINE = f"exec {_PYTHON}"
 BROKEN = (SSHException, OSError, EOFError, ValueError)
+
+
+def line_behind(sudo: str) -> str:
+    """The line that starts the host's side as root. Where sudoers do not allow python3, it is started all the same, and asks sudo per read.
+
+    Args:
+        sudo: with its options.
+    """
+    return f"exec sh -c {shlex.quote(f'{sudo} {_PYTHON} sudo || {{ [ $? = 1 ] && exec {_PYTHON}; }}')}"
 
 
 @functools.lru_cache(maxsize=1)
 def _program() -> bytes:
-    parts = [path.read_bytes() for path in _PARTS]
-    return b"%d\n" % len(parts) + b"".join(b"%d\n%b" % (len(part), part) for part in parts)
+    parts = [(name.encode(), host_calls.source(name)) for name in host_calls.modules(_MAIN)]
+    return b"%b%d\n" % (_START, len(parts)) + b"".join(
+        b"%b %d\n%b" % (name, len(part), part) for name, part in parts
+    )
 
 
 class Answer(NamedTuple):
-    """What the host said. status: exit status, -1 (a signal), "late" or "large"."""
+    """What the host said. status: exit status, -1 (a signal), "late", "large" or "other" (it takes another way than this channel)."""
 
     status: int | str
     stdout: bytes
@@ -47,13 +68,15 @@ class Mux:
 
     Args:
         open_channel: opens an exec channel for a line.
-        hello: for the host's side, see mux_script.py.
+        hello: for the host's side, see mux_script.py. Where `front` is a sudo, the host's side is started through it.
 
     Raises:
         SSHException, OSError, EOFError: there is no channel to be had.
     """
 
     def __init__(self, open_channel: Callable[[str], Any], hello: dict[str, Any]) -> None:
+        front: str = hello.setdefault("front", "")
+        sudo = front.removesuffix("sh -c ").rstrip() if front.startswith("sudo ") else ""
         self._nonce = secrets.token_hex(16).encode()
         self._numbers = itertools.count(1)
         self._news = threading.Condition()
@@ -65,10 +88,12 @@ class Mux:
         self._pipes: dict[int, Pipe] = {}
         self._data = bytearray()
         self._began = time.monotonic()
-        self._channel = open_channel(LINE)
+        self._sent = set(host_calls.modules(_MAIN))  # scripts
+        self._channel = open_channel(line_behind(sudo) if sudo else LINE)
         self._channel.settimeout(START)
         hello = {**hello, "nonce": self._nonce.decode(), "ahead": BLOCKS}
-        self._channel.sendall(b"%b%b\n" % (_program(), json.dumps(hello).encode()))
+        password = hello["password"].encode() if sudo else b""
+        self._channel.sendall(b"%b%b%b\n" % (password, _program(), json.dumps(hello).encode()))
         threading.Thread(target=self._listen, name="mux", daemon=True).start()
 
     @property
@@ -84,6 +109,7 @@ class Mux:
         """
         numbers = {read: next(self._numbers) for read in reads}
         self._under_way.update(numbers.values())
+        self._send_scripts(numbers)
         self._send(["reads", [[number, *read] for read, number in numbers.items()]])
         return numbers
 
@@ -95,6 +121,9 @@ class Mux:
         """
         ident = next(self._numbers)
         self._under_way.add(ident)
+        reads = list(reads)
+        self._send_script("difyfleet.remote.digest_script")
+        self._send_scripts(reads)
         self._send(["digest", ident, [[next(self._numbers), *read] for read in reads]])
         return ident
 
@@ -131,6 +160,7 @@ class Mux:
             ident = next(self._numbers)
             self._pipes[ident] = pipe = Pipe(self, ident)
         try:
+            self._send_script("difyfleet.remote.pipes_script")
             self._send(["open", ident, address, port])
         except BROKEN:
             return None
@@ -155,6 +185,18 @@ class Mux:
         if self._pipes.pop(ident, None) is not None and self.alive:
             with contextlib.suppress(*BROKEN):
                 self._send(["close", ident])
+
+    def _send_scripts(self, reads: Iterable[Read]) -> None:
+        for read in reads:
+            if read.call:
+                self._send_script(read.call[0])
+
+    def _send_script(self, module: str) -> None:
+        for name in host_calls.modules(module):
+            if name not in self._sent:
+                self._sent.add(name)
+                code = host_calls.source(name)
+                self._send(["code", name, len(code)], code)
 
     def _send(self, request: list[Any], data: bytes = b"") -> None:
         with self._sending:
@@ -204,7 +246,7 @@ class Mux:
 
     def _answer(self, words: list[bytes]) -> tuple[int, Answer]:
         number, status, seconds, out, err = words
-        code = status.decode() if status in (b"late", b"large") else int(status)
+        code = status.decode() if status in (b"late", b"large", b"other") else int(status)
         stdout, stderr = self._take(int(out)), self._take(int(err))
         return int(number), Answer(code, stdout, stderr, self._began + float(seconds))
 

@@ -2,39 +2,51 @@
 
 Standard input: one line of JSON (see `Mux`), then requests, a JSON list a line; when it closes the controller has lost interest.
 
-    ["reads", [[NUMBER, LINE, SECONDS, ASKS], ...]]   run these; SECONDS each may take, ASKS: sudo wants the password
-    ["digest", ID, READS]                             run these, and tell one digest of all their answers (digest_script.py)
-    ["forget"]                                        end all reads, also those to come
-    ["open", ID, ADDRESS, PORT]   ["data", ID, BYTES] and so many bytes   ["more", ID, BLOCKS]   ["close", ID]
+    ["code", MODULE, BYTES] and so many bytes                a script for calls, by its name
+    ["reads", [[NUMBER, LINE, SECONDS, ASKS, CALL], ...]]    run these; SECONDS each may take, ASKS: sudo wants the password
+    ["digest", ID, READS]                                    run these, and tell one digest of all their answers (digest_script.py)
+    ["forget"]                                               end all reads, also those to come
+    ["open", ID, ADDRESS, PORT]   ["data", ID, BYTES] and so many bytes   ["more", ID, BLOCKS]   ["close", ID]      pipes_script.py
 
 Standard output: `NONCE ready`, then per read `NONCE read NUMBER STATUS SECONDS BYTES BYTES` and so many bytes of its standard output
-and of its standard error (STATUS is the exit status, -1 for a signal, `late` or `large`; SECONDS on this program's clock), and per block of a pipe
-`NONCE data ID BYTES` and so many bytes; none = it has ended. `NONCE digest ID DIGEST`; DIGEST is `-` where an answer is missing.
+and of its standard error (STATUS is the exit status, -1 for a signal, `late`, `large` or `other`; SECONDS on this program's clock), and per
+block of a pipe `NONCE data ID BYTES` and so many bytes; none = it has ended. `NONCE digest ID DIGEST`; DIGEST is `-` where an answer is missing.
 
-A read runs as sshd would run it: by the login shell, in a session of its own, with nothing on standard input.
+A read is a call of a script in this process where there is one (see host_calls.py). Else, and wherever the call gives up, it runs as sshd
+would run it: by the login shell, in a session of its own, with nothing on standard input. Started by sudo, this program runs what sudo would
+have run, with the environment that sudo makes; a line that does not go through the same sudo is answered by `other`.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
+import _thread
 import os
 import pwd
-import queue
-import selectors
-import signal
-import socket
-import subprocess
 import sys
-import threading
 import time
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # on the host it is in the same namespace
-    from difyfleet.remote.digest_script import of_all, of_answer
+from difyfleet.light_script import loads
 
-BLOCK = 65536  # bytes read from a port at once
-CONNECT = 10.0  # seconds until a port has to have answered
+TYPE_CHECKING = False  # typing itself is not imported: it costs more than a read
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Tell = Callable[[int, object, bytes, bytes], None]
+
+_SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@%+=:,./_-")
+
+
+class _Read:
+    """One read that was asked for."""
+
+    def __init__(self, age: int, tell: Tell, number: int, line: str, seconds: float, asks: bool, call: list[str]) -> None:  # fmt: skip
+        self.age, self.tell = age, tell
+        self.number, self.line, self.seconds, self.asks, self.call = number, line, seconds, asks, call
+        self.began = 0.0
+        self.slow = False  # somebody else does its worker's work by now
+        self.told = False
+        self.process: Any = None
 
 
 class Mux:
@@ -42,214 +54,253 @@ class Mux:
 
     Args:
         hello: `nonce`, `password`, `at_once` (reads that run side by side), `young` (seconds after which a read no longer keeps others
-            waiting), `most` (bytes of an answer), `ahead` (blocks a pipe may send that nobody has taken).
+            waiting), `most` (bytes of an answer), `ahead` (blocks a pipe may send that nobody has taken), `front` (how lines begin that
+            this program's user is to run).
     """
 
     def __init__(self, hello: dict[str, Any]) -> None:
+        self.hello = hello
         self.nonce = hello["nonce"]
-        self.password = hello["password"]
-        self.young = hello["young"]
-        self.most = hello["most"]
-        self.ahead = hello["ahead"]
         self.began = time.monotonic()
         self.shell = os.environ.get("SHELL") or pwd.getpwuid(os.getuid()).pw_shell or "/bin/sh"
         self.environment = _environment()
-        self._slots = threading.Semaphore(hello["at_once"])
-        self._waiting: queue.Queue[Any] = queue.Queue()
+        self.requests = sys.stdin.buffer
+        self.sudo = sys.argv[1:] == ["sudo"]
+        # its own user is the one that such lines are to run as; without sudo, where sudo is wanted, there are none
+        self.front = hello["front"] if self.sudo or not hello["front"].startswith("sudo ") else ""
         self._age = 0  # one more with each `forget`
-        self._writing = threading.Lock()
-        self._running: set[subprocess.Popen[bytes]] = set()
-        self._pipes: dict[int, Any] = {}
+        self._lock = _thread.allocate_lock()  # for all below
+        self._waiting: list[_Read] = []
+        self._running: list[_Read] = []
+        self._workers = 0
+        self._watched = False
+        self._writing = _thread.allocate_lock()
 
     def serve(self) -> None:
         """Do what is asked until standard input closes."""
-        self._write(f"{self.nonce} ready\n".encode())
-        threading.Thread(target=self._start_reads, daemon=True).start()
-        requests = sys.stdin.buffer
-        do: dict[str, Any] = {
+        self.write(f"{self.nonce} ready\n".encode())
+        do: dict[str, Callable[..., None]] = {
+            "code": self._code,
             "reads": self._reads,
             "digest": self._digest,
             "forget": self._forget,
-            "open": self._open,
-            "data": self._send,
-            "more": self._more,
-            "close": self._close,
         }
-        for line in iter(requests.readline, b""):
-            what, *words = json.loads(line)
+        for line in iter(self.requests.readline, b""):
+            what, *words = loads(line.decode())
+            if what not in do:
+                from difyfleet.remote.pipes_script import Pipes
+
+                pipes = Pipes(self.nonce, self.hello["ahead"], self.write)
+                do.update(open=pipes.open, data=pipes.send, more=pipes.more, close=pipes.close)
             if what == "data":
-                words[1] = requests.read(words[1])
+                words[1] = self.requests.read(words[1])
             do[what](*words)
         self._forget()
 
+    def write(self, data: bytes) -> None:
+        """One whole frame."""
+        with self._writing:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+
+    def _code(self, name: str, size: int) -> None:
+        take(name, self.requests.read(size))
+
     # -- reads
 
-    def _reads(self, reads: list[Any], tell: Any = None) -> None:
-        for read in reads:
-            self._waiting.put((self._age, tell or self._tell, read))
+    def _reads(self, reads: list[Any], tell: Tell | None = None) -> None:
+        with self._lock:
+            self._waiting += [_Read(self._age, tell or self._tell, *read) for read in reads]
+            self._hire()
+            if not self._watched:
+                self._watched = True
+                _thread.start_new_thread(self._watch, ())
 
-    def _tell(self, number: int, status: object, outputs: list[bytearray]) -> None:
-        head = f"{self.nonce} read {number} {status} {time.monotonic() - self.began:.3f}"
-        self._write(f"{head} {len(outputs[0])} {len(outputs[1])}\n".encode() + outputs[0] + outputs[1])
+    def _tell(self, number: int, status: object, stdout: bytes, stderr: bytes) -> None:
+        head = f"{self.nonce} read {number} {status} {time.monotonic() - self.began:.3f} {len(stdout)} {len(stderr)}\n"
+        self.write(head.encode() + stdout + stderr)
 
     def _digest(self, ident: int, reads: list[Any]) -> None:
-        found: dict[int, Any] = {}
-        one_by_one = threading.Lock()
+        from difyfleet.remote.digest_script import of_all, of_answer
 
-        def keep(number: int, status: object, outputs: list[bytearray]) -> None:
-            digest = of_answer(status, *outputs) if isinstance(status, int) else None
+        found: dict[int, Any] = {}
+        one_by_one = _thread.allocate_lock()
+
+        def keep(number: int, status: object, stdout: bytes, stderr: bytes) -> None:
+            digest = of_answer(status, stdout, stderr) if isinstance(status, int) else None
             with one_by_one:
                 found[number] = digest
                 if len(found) < len(reads):
                     return
             answers = [found[read[0]] for read in reads]
             whole = "-" if None in answers else of_all(answers)
-            self._write(f"{self.nonce} digest {ident} {whole}\n".encode())
+            self.write(f"{self.nonce} digest {ident} {whole}\n".encode())
 
         self._reads(reads, keep)
 
     def _forget(self) -> None:
-        self._age += 1
-        for process in list(self._running):
-            _kill(process)
+        with self._lock:
+            self._age += 1
+            self._waiting.clear()
+            running = list(self._running)
+        for read in running:
+            _kill(read)
 
-    def _start_reads(self) -> None:
+    def _hire(self) -> None:
+        """As many workers as there is work for. The caller holds the lock."""
+        for _ in range(min(self.hello["at_once"] - self._workers, len(self._waiting))):
+            self._workers += 1
+            _thread.start_new_thread(self._work, ())
+
+    def _work(self) -> None:
         while True:
-            age, tell, read = self._waiting.get()
-            self._slots.acquire()
-            if age == self._age:
-                threading.Thread(target=self._read, args=(age, tell, *read), daemon=True).start()
-            else:
-                self._slots.release()
+            with self._lock:
+                if not self._waiting:
+                    self._workers -= 1
+                    return
+                read = self._waiting.pop(0)
+                read.began = time.monotonic()
+                self._running.append(read)
+            try:
+                self._answer(read)
+            except Exception:  # nobody would ever hear of it: no shell, no process to be had
+                self._told(read, "other")
+            with self._lock:
+                self._running.remove(read)
+                if read.slow:
+                    return
 
-    def _read(self, age: int, tell: Any, number: int, line: str, seconds: float, asks: bool) -> None:
-        began = time.monotonic()
-        process = subprocess.Popen(
-            [os.path.basename(self.shell), "-c", line],
-            executable=self.shell,
-            env=self.environment,
+    def _watch(self) -> None:
+        """While there is work: a read that takes long gets no more hands, one that takes too long is given up."""
+        while True:
+            time.sleep(self.hello["young"] / 4)
+            now = time.monotonic()
+            with self._lock:
+                if not self._running and not self._waiting:
+                    self._watched = False
+                    return
+                for read in self._running:
+                    if not read.slow and now >= read.began + self.hello["young"]:
+                        read.slow = True
+                        self._workers -= 1
+                self._hire()
+                late = [read for read in self._running if now >= read.began + read.seconds]
+            for read in late:
+                _kill(read)
+                self._told(read, "late")
+
+    def _told(self, read: _Read, status: object, stdout: bytes = b"", stderr: bytes = b"") -> None:
+        with self._lock:
+            told, read.told = read.told, True
+        if not told and read.age == self._age:
+            read.tell(read.number, status, stdout, stderr)
+
+    def _answer(self, read: _Read) -> None:
+        mine = self.front and read.line.startswith(self.front)
+        word = _word(read.line[len(self.front) :]) if mine else None
+        if self.sudo and word is None:
+            self._told(read, "other")
+            return
+        if read.call and word is not None:
+            module, function, *arguments = read.call
+            try:
+                stdout = getattr(sys.modules[module], function)(*arguments)
+                self._told(read, 0 if len(stdout) <= self.hello["most"] else "large", stdout)
+                return
+            except Exception:  # noqa: S110 - it was not made for what it met: the command is
+                pass
+        if not read.told and read.age == self._age:
+            self._run(read, word)
+
+    def _run(self, read: _Read, word: str | None) -> None:
+        import select
+        import subprocess
+
+        argv, environment = [os.path.basename(self.shell), "-c", read.line], self.environment
+        if self.sudo and word is not None:
+            argv = ["sh", "-c", word]
+            path = environment.get(b"PATH", b"/usr/bin:/bin").split(b":")
+            found = next((each + b"/sh" for each in path if os.access(each + b"/sh", os.X_OK)), b"/bin/sh")
+            environment = {**environment, b"SUDO_COMMAND": b"%b -c %b" % (found, word.encode())}
+            program = found.decode()
+        else:
+            program = self.shell
+        asks = read.asks and not self.sudo
+        process = read.process = subprocess.Popen(
+            argv,
+            executable=program,
+            env=environment,
             stdin=subprocess.PIPE if asks else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
-        self._running.add(process)
-        if age != self._age:
-            _kill(process)
+        if read.told or read.age != self._age:
+            _kill(read)
         if process.stdin is not None:
-            with contextlib.suppress(OSError):  # sudo has ended already; its own words say why
-                process.stdin.write(self.password.encode())
+            try:
+                process.stdin.write(self.hello["password"].encode())
                 process.stdin.close()
-        status, outputs = self._outputs(process, began, began + seconds)
-        self._running.discard(process)
-        if age == self._age:
-            tell(number, status, outputs)
+            except OSError:  # sudo has ended already; its own words say why
+                pass
+        outputs = {pipe.fileno(): bytearray() for pipe in (process.stdout, process.stderr) if pipe}
+        stdout, stderr = outputs.values()
+        waiting = select.poll()
+        for handle in outputs:
+            waiting.register(handle, select.POLLIN)
+        still = len(outputs)
+        while still:  # until both are closed, as sshd waits for that, too
+            for handle, _ in waiting.poll():
+                data = os.read(handle, 65536)
+                outputs[handle] += data
+                if not data:
+                    waiting.unregister(handle)
+                    still -= 1
+            if len(stdout) + len(stderr) > self.hello["most"]:
+                _kill(read)
+                self._told(read, "large")
+                break
+        status = process.wait()
+        read.process = None
+        for pipe in (process.stdout, process.stderr):
+            if pipe:
+                pipe.close()
+        self._told(read, max(status, -1), bytes(stdout), bytes(stderr))
 
-    def _outputs(
-        self, process: subprocess.Popen[bytes], began: float, deadline: float
-    ) -> tuple[object, list[bytearray]]:
-        """What it says until both its outputs are closed, as sshd waits for that, too. The slot is given back on the way."""
-        found = [bytearray(), bytearray()]
-        slot = [self._slots]
-        try:
-            with selectors.DefaultSelector() as selector:
-                for number, pipe in enumerate((process.stdout, process.stderr)):
-                    selector.register(pipe, selectors.EVENT_READ, found[number])  # type: ignore[arg-type]
-                while selector.get_map():
-                    now = time.monotonic()
-                    if now >= deadline:
-                        return self._given_up(process, "late")
-                    if slot and now >= began + self.young:
-                        slot.pop().release()
-                    for key, _ in selector.select(
-                        min(deadline, began + self.young if slot else deadline) - now
-                    ):
-                        data = os.read(key.fd, 65536)
-                        key.data.extend(data)
-                        if not data:
-                            selector.unregister(key.fileobj)
-                    if len(found[0]) + len(found[1]) > self.most:
-                        return self._given_up(process, "large")
-            try:
-                status = process.wait(max(deadline - time.monotonic(), 0))
-            except subprocess.TimeoutExpired:
-                return self._given_up(process, "late")
-            return max(status, -1), found
-        finally:
-            for pipe in (process.stdout, process.stderr):
-                pipe.close()  # type: ignore[union-attr]
-            if slot:
-                slot.pop().release()
 
-    def _given_up(self, process: subprocess.Popen[bytes], why: str) -> tuple[object, list[bytearray]]:
-        _kill(process)
-        return why, [bytearray(), bytearray()]
+def take(name: str, code: bytes) -> None:
+    """Make a module of a script."""
+    module = sys.modules[name] = type(sys)(name)
+    exec(code, module.__dict__)  # noqa: S102 - it comes from who has started this program, on the same channel
 
-    # -- pipes to local ports
 
-    def _open(self, ident: int, address: str, port: int) -> None:
-        try:
-            pipe = socket.create_connection((address, port), CONNECT)
-            pipe.settimeout(None)
-            pipe.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        except OSError:
-            self._write(f"{self.nonce} data {ident} 0\n".encode())
-            return
-        self._pipes[ident] = pipe, threading.Semaphore(self.ahead)
-        threading.Thread(target=self._receive, args=(ident, *self._pipes[ident]), daemon=True).start()
-
-    def _receive(self, ident: int, pipe: socket.socket, taken: threading.Semaphore) -> None:
-        data = b"-"
-        while data:
-            try:
-                data = pipe.recv(BLOCK)
-            except OSError:
-                data = b""
-            taken.acquire()
-            self._write(f"{self.nonce} data {ident} {len(data)}\n".encode() + data)
-
-    def _send(self, ident: int, data: bytes) -> None:
-        with contextlib.suppress(OSError, KeyError):  # its end is under way, or has been told
-            self._pipes[ident][0].sendall(data)
-
-    def _more(self, ident: int, blocks: int) -> None:
-        if ident in self._pipes:
-            for _ in range(blocks):
-                self._pipes[ident][1].release()
-
-    def _close(self, ident: int) -> None:
-        pipe, taken = self._pipes.pop(ident, (None, None))
-        if pipe is not None:
-            with contextlib.suppress(OSError):
-                pipe.shutdown(socket.SHUT_RDWR)
-            pipe.close()
-            taken.release()
-
-    def _write(self, data: bytes) -> None:
-        with self._writing:
-            sys.stdout.buffer.write(data)
-            sys.stdout.buffer.flush()
+def _word(text: str) -> str | None:
+    """What a shell makes of one word that was quoted by shlex.quote; None = it is something else."""
+    if text[:1] == "'" == text[-1:] and len(text) > 1:
+        whole = text[1:-1]
+        return whole.replace("'\"'\"'", "'") if "'" not in whole.replace("'\"'\"'", "") else None
+    return text if text and _SAFE.issuperset(text) else None
 
 
 def _environment() -> dict[bytes, bytes]:
-    """The environment as sshd made it: python sets LC_CTYPE in its own where the locale is C (PEP 538)."""
+    """The environment as sshd or sudo made it: python sets LC_CTYPE in its own where the locale is C (PEP 538)."""
     with open("/proc/self/environ", "rb") as file:
         pairs = (pair.partition(b"=") for pair in file.read().split(b"\0"))
         return {name: value for name, _, value in pairs if name}
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
+def _kill(read: _Read) -> None:
     """End a read with all that it started. What runs as another user is left to end by itself, as when a channel closes."""
-    with contextlib.suppress(OSError):
-        os.killpg(process.pid, signal.SIGKILL)
+    if read.process is not None:
+        try:
+            os.killpg(read.process.pid, 9)
+        except OSError:
+            pass
 
 
 def main() -> None:
+    """Serve one controller."""
     try:
-        Mux(json.loads(sys.stdin.buffer.readline())).serve()
+        Mux(loads(sys.stdin.buffer.readline().decode())).serve()
     finally:
         os._exit(0)  # without waiting for threads
-
-
-if __name__ == "__main__":
-    main()

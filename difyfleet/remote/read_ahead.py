@@ -47,10 +47,17 @@ class ReadAhead:
         name: the host's, for the journal.
         open_channel: opens an exec channel for a line.
         learned: where to learn from and to.
+        front: how lines begin that the host's side is to run itself, see mux_script.py.
     """
 
-    def __init__(self, name: str, open_channel: Callable[[str], Any], learned: Learned) -> None:
-        self._name, self._open, self._learned = name, open_channel, learned
+    def __init__(
+        self,
+        name: str,
+        open_channel: Callable[[str], Any],
+        learned: Learned,
+        front: Callable[[], str] = lambda: "",
+    ) -> None:
+        self._name, self._open, self._learned, self._front = name, open_channel, learned, front
         self._lock = threading.Lock()
         self._phase: str | None = None
         self._asked: Counter[Read] = Counter()  # in this phase so far; keeps their order
@@ -207,6 +214,7 @@ class ReadAhead:
                 "at_once": AT_ONCE,
                 "young": YOUNG,
                 "most": MOST,
+                "front": self._front(),
             }
             journal.current().write(self._name, journal.READ, "exec", "channel for reads and requests")
             try:

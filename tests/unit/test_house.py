@@ -12,6 +12,8 @@ ROOT = Path(__file__).resolve().parents[2]
 LEAVES = {
     "difyfleet",
     "difyfleet.errors",
+    "difyfleet.host_calls",
+    "difyfleet.light_script",
     "difyfleet.exits",
     "difyfleet.secrets",
     "difyfleet.checks",

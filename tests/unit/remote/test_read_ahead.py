@@ -472,4 +472,4 @@ def test_the_request_is_bounded(host: Host, monkeypatch: pytest.MonkeyPatch) -> 
     host.begin(Read("echo one", 10), Read("echo two", 10), Read("echo three", 10))
     assert host.ask("echo one") == (0, ["one"], [])
     assert host.ask("echo three") is None
-    assert json.loads(host.learned.path.read_text())["version"] == 1
+    assert json.loads(host.learned.path.read_text())["version"] == 2
