@@ -7,7 +7,10 @@ import secrets as _random
 from typing import Any
 
 MASK = "********"
+_GRAM = 8  # characters: a text that has none of the long secrets' pieces at every 8th place has none of them, however many there are
 _known: set[str] = set()
+_short: set[str] = set()  # too short to have a whole piece at one of these places
+_pieces: dict[str, set[str]] = {}  # piece -> the secrets it is of
 
 
 class Secret:
@@ -21,8 +24,8 @@ class Secret:
 
     def __init__(self, value: str) -> None:
         self._value = value
-        if len(value) >= 4:
-            _known.add(value)
+        if len(value) >= 4 and value not in _known:
+            _remember(value)
 
     def reveal(self) -> str:
         return self._value
@@ -59,8 +62,21 @@ def generate(nbytes: int = 24) -> Secret:
     return Secret(_random.token_hex(nbytes))
 
 
+def _remember(value: str) -> None:
+    _known.add(value)
+    if len(value) < 2 * _GRAM - 1:
+        _short.add(value)
+        return
+    for start in range(_GRAM):
+        _pieces.setdefault(value[start : start + _GRAM], set()).add(value)
+
+
 def mask(text: str) -> str:
     """Text with every known secret value replaced by asterisks, longest first."""
-    if not _known:
+    there = {value for value in _short if value in text}
+    pieces = {text[start : start + _GRAM] for start in range(0, len(text), _GRAM)}
+    for piece in _pieces.keys() & pieces:
+        there.update(value for value in _pieces[piece] if value in text)
+    if not there:
         return text
-    return re.sub("|".join(re.escape(value) for value in sorted(_known, key=len, reverse=True)), MASK, text)
+    return re.sub("|".join(map(re.escape, sorted(there, key=len, reverse=True))), MASK, text)

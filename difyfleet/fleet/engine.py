@@ -9,6 +9,7 @@ import functools
 import sys
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -200,9 +201,11 @@ class Engine:
     def result(self, verb: str, started: float) -> RunResult:
         """What happened, with the journal's figures."""
         book = journal.current()
+        counts = book.counts()
         for result in self.results.values():
-            result.changing_commands = book.count(result.name, journal.CHANGE)
-            result.exec_round_trips = book.count(result.name, None, "exec")
+            lines = counts.get(result.name, Counter())
+            result.changing_commands = journal.of(lines, journal.CHANGE)
+            result.exec_round_trips = journal.of(lines, None, "exec")
         return RunResult(verb, list(self.results.values()), time.monotonic() - started, str(book.path))
 
     def each(self, function: Callable[[Any, HostSpec], None]) -> None:

@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
@@ -16,6 +17,7 @@ from typing import Any, TextIO
 from difyfleet.paths import state_dir
 from difyfleet.secrets import mask
 
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 READ, CHANGE, CONNECT, LEASE = "read", "change", "connect", "lease"
 
 
@@ -45,7 +47,7 @@ class Journal:
             "what": mask(what),
             "operation": operation,
         }
-        self._file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+        self._file.write(_encode(entry) + "\n")
 
     def entries(self) -> Iterator[dict[str, Any]]:
         """The lines so far, read back from the file."""
@@ -54,13 +56,21 @@ class Journal:
             for line in lines:
                 yield json.loads(line)
 
+    def counts(self) -> dict[str, Counter[tuple[str, str]]]:
+        """How many lines of each kind and way each host has; the file is read once for all hosts."""
+        found: dict[str, Counter[tuple[str, str]]] = {}
+        for entry in self.entries():
+            found.setdefault(entry["host"], Counter())[entry["kind"], entry["via"]] += 1
+        return found
+
     def count(self, host: str, kind: str | None = None, via: str | None = None) -> int:
         """How many lines a host has, of one kind and way if given."""
-        return sum(
-            1
-            for entry in self.entries()
-            if entry["host"] == host and kind in (None, entry["kind"]) and via in (None, entry["via"])
-        )
+        return of(self.counts().get(host, Counter()), kind, via)
+
+
+def of(counts: Counter[tuple[str, str]], kind: str | None = None, via: str | None = None) -> int:
+    """How many of a host's lines are of one kind and way, if given."""
+    return sum(number for (one, by), number in counts.items() if kind in (None, one) and via in (None, by))
 
 
 _current: Journal | None = None

@@ -22,7 +22,16 @@ class State:
 def below(depth):
     return below(depth - 1) if depth else util.get_operation_order_from_stack(State)
 known = [(name, str(kind)) for name, kind in arguments.all_global_arguments()]
-print(json.dumps([pyinfra.__file__, below(4), below(0), known]))
+from pyinfra.api import Config, Inventory, State
+from pyinfra.context import ctx_config
+state = State(Inventory((["one"], {"_sudo": True, "_env": {"a": "b"}}), one=(["one"], {"_chdir": "/x"})), Config(SHELL="bash"))
+host = state.inventory.get_host("one")
+host.data._timeout = 3
+popped = [repr(arguments.pop_global_arguments(state, host, {"name": "x", "other": 1, "_su_user": "u"}))]
+host.current_deploy_kwargs = {"_sudo": False, "_chdir": "/y"}
+with ctx_config.use(Config(SUDO_USER="v")):
+    popped.append(repr(arguments.pop_global_arguments(state, host, {"_sudo": True})))
+print(json.dumps([pyinfra.__file__, below(4), below(0), known, popped]))
 """
 
 
@@ -33,7 +42,7 @@ def test_patches_apply_and_answers_stay_the_same(tmp_path: Path) -> None:
     shutil.copytree(installed, patched, ignore=shutil.ignore_patterns("__pycache__"))
     asked = tmp_path / "ask.py"
     asked.write_text(ASK)
-    assert len(PATCHES) == 3
+    assert len(PATCHES) == 4
     for patch in PATCHES:
         subprocess.run(["git", "apply", str(patch)], cwd=tmp_path, check=True, env={"PATH": "/usr/bin:/bin"})
 

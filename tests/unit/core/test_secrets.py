@@ -5,10 +5,14 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import re
 import traceback
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from difyfleet import secrets
 from difyfleet.diffs import mask_line, unified
 from difyfleet.secrets import MASK, Secret, generate, mask
 
@@ -52,6 +56,31 @@ def test_mask_replaces_longest_first() -> None:
     Secret("abcd-long")
     Secret("abcd-long-and-longer")
     assert mask("x abcd-long-and-longer y abcd-long") == f"x {MASK} y {MASK}"
+
+
+@pytest.fixture
+def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, empty in (("_known", set()), ("_short", set()), ("_pieces", {})):
+        monkeypatch.setattr(secrets, name, empty)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    values=st.lists(st.text("ab", min_size=1, max_size=40), max_size=8),
+    words=st.lists(st.one_of(st.integers(0, 7), st.text("abc", max_size=20)), max_size=12),
+)
+def test_mask_finds_what_one_pattern_of_all_secrets_finds(
+    nothing_known: None, values: list[str], words: list[int | str]
+) -> None:
+    known = {value for value in values if len(value) >= 4}
+    for value in values:
+        Secret(value)
+    text = "".join(
+        word if isinstance(word, str) else (values[word % len(values)] if values else "") for word in words
+    )
+    every = "|".join(map(re.escape, sorted({*known, *secrets._known}, key=len, reverse=True)))
+    assert known <= secrets._known
+    assert mask(text) == (re.sub(every, MASK, text) if every else text)
 
 
 def test_short_values_do_not_blot_out_ordinary_text() -> None:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any, get_type_hints
 
 import pyinfra.api.arguments
 import pyinfra.api.facts
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyinfra.api import Config, Inventory, State
+from pyinfra.context import ctx_config
 
 from difyfleet.remote import hot_spots
+
+STOCK_POP = hot_spots.stock("pop_global_arguments")
+VALUES = st.dictionaries(
+    st.sampled_from(["_sudo", "_sudo_user", "_env", "_chdir", "_timeout", "_retries", "_if", "name", "spec"]),
+    st.sampled_from([True, False, None, "text", 3, {}, {"A": "b"}]),
+)
 
 
 def original() -> list[tuple[str, type]]:
@@ -46,6 +57,11 @@ def test_the_answers_are_the_same_and_hints_are_evaluated_no_more(
         assert module.all_global_arguments(), "each caller has a list of its own"
 
 
+@pytest.mark.parametrize("module", ["arguments", "deploy", "facts", "operation"])
+def test_pop_global_arguments_is_mended_wherever_it_is_used(module: str) -> None:
+    assert sys.modules[f"pyinfra.api.{module}"].pop_global_arguments is pyinfra.api.facts.pop_global_arguments
+
+
 @pytest.mark.parametrize("other", ["version", "parameters", "use", "absent", "answers"])
 def test_another_pyinfra_is_left_alone(stock: Any, other: str, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = pyinfra.api.arguments
@@ -66,3 +82,23 @@ def test_another_pyinfra_is_left_alone(stock: Any, other: str, monkeypatch: pyte
         getattr(arguments, "all_global_arguments", None),
         pyinfra.api.facts.all_global_arguments,
     ) == before
+
+
+@given(call=VALUES, around=VALUES, on_host=VALUES, in_group=VALUES, for_all=VALUES, in_deploy=VALUES)
+def test_global_arguments_are_those_that_pyinfra_would_have_found(
+    call: dict[str, Any], around: dict[str, Any], on_host: Any, in_group: Any, for_all: Any, in_deploy: Any
+) -> None:
+    def outcome(pop: Any) -> object:
+        inventory = Inventory(([("one", on_host)], for_all), some=(["one"], in_group))
+        state = State(inventory, Config(SUDO_USER="somebody"))
+        host = inventory.get_host("one")
+        host.current_deploy_kwargs, host.current_deploy_data = around, in_deploy
+        left = dict(call)
+        with ctx_config.use(Config(SHELL="bash")):
+            try:
+                return pop(state, host, left), left
+            except Exception as error:  # noqa: BLE001 - of a value that is none
+                return type(error), str(error)
+
+    assert pyinfra.api.facts.pop_global_arguments is not STOCK_POP
+    assert outcome(pyinfra.api.facts.pop_global_arguments) == outcome(STOCK_POP)
