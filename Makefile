@@ -36,6 +36,7 @@ lint: venv
 
 unit: venv
 	$(PYTHON) -m pytest -q tests/unit tests/contract $(PYTEST_ARGS)
+	DIFYFLEET_READ_AHEAD=0 $(PYTHON) -m pytest -q tests/unit/fleet $(PYTEST_ARGS)
 
 # installs Chromium where it is missing
 browser-test: venv
@@ -59,9 +60,10 @@ vm-test: venv
 	$(PYTHON) -m pytest -q tests/lab -m "vm and not slow" --durations=5 $(PYTEST_ARGS)
 
 # what every run leaves out: the rest of the drift matrix, a hundred checks without a false alarm, the whole stack on the virtual machine,
-# bundles, offline hosts, transfers between hosts, the lock file: an hour
+# bundles, offline hosts, transfers between hosts, the lock file; then the matrix once more with read-ahead off: an hour and a half
 long-test: venv
 	$(PYTHON) -m pytest -q tests/lab -m slow --durations=10 $(PYTEST_ARGS)
+	DIFYFLEET_READ_AHEAD=0 $(PYTHON) -m pytest -q tests/lab/test_drift_matrix.py --durations=10 $(PYTEST_ARGS)
 
 # an apply cut at every change, by SIGKILL and by cutting its connection: about half an hour; writes into docs/reliability.md
 torture: venv

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from tests.lab.conftest import ROOT, LabHost, Outcome
+from tests.lab.digests import digests
 from tests.lab.drift.hands import Hands
 from tests.lab.drift_matrix import LEFT_BEHIND, ROUNDS, ROWS, Row
 
@@ -124,6 +125,35 @@ def test_drift_is_found_by_plan_and_mended_by_apply(drifting: LabHost, number: i
     assert not missing, (
         "\n".join(missing) + "\n\nthe plan said:\n" + "\n".join(each.text for each in lines(planned))
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", ROUNDS)
+def test_each_edit_by_itself_is_another_digest(drifting: LabHost, number: int) -> None:
+    """So that a quick look cannot miss it."""
+    assert drifting.plan().code == 0
+    assert drifting.plan().code == 0, "from here on its reads are known"
+    hands, missed, restless = Hands(drifting), [], []
+    with digests(drifting) as digest:
+        before = digest.still()
+        for row in (row for row in ROWS if row.round == number):
+            make([row], hands)
+            after = digest.now()
+            if after == before:
+                time.sleep(1)
+                after = digest.now()
+            if after == before:
+                missed.append(row.id)
+            try:
+                before = digest.still()
+            except AssertionError:
+                restless.append(row.id)
+    quick = drifting.difyfleet("drift", str(drifting.inventory), "--quick", "--json")
+    assert quick.code == 2, quick.out + quick.err
+    mended = drifting.apply()
+    assert mended.code == 0, mended.out + mended.err
+    print("after these the host gave no two equal digests:", restless)
+    assert not missed
 
 
 @pytest.mark.parametrize("checks", [3, pytest.param(100, marks=pytest.mark.slow)])

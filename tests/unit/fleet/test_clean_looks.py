@@ -37,6 +37,12 @@ def checks(spec: HostSpec) -> Iterator[Check]:
     yield Check("port: as declared", HOLDS[0], "seen")
 
 
+@pytest.fixture(autouse=True)
+def _switched_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where all other tests run with read-ahead off."""
+    monkeypatch.delenv(reading_ahead.SWITCH, raising=False)
+
+
 @pytest.fixture
 def box(tmp_path: Path) -> Iterator[Sandbox]:
     ASKED.clear()

@@ -62,6 +62,12 @@ def ways() -> Counter[str]:
     return Counter(entry["via"] for entry in journal.current().entries() if entry["kind"] == journal.READ)
 
 
+@pytest.fixture(autouse=True)
+def _switched_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where all other tests run with read-ahead off."""
+    monkeypatch.delenv(reading_ahead.SWITCH, raising=False)
+
+
 @pytest.fixture(scope="module")
 def left_by_a_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A host on which everything is as declared."""
