@@ -118,6 +118,7 @@ def sandbox(root: Path, *roles: Any) -> Iterator[Sandbox]:
             "_exec",
             lambda self, line, stdin, timeout: box.exec(self.host.name, line, stdin, timeout),
         ),
+        (DoorConnector, "front", lambda self: ""),  # calls of scripts would look at this machine's own files
         (DoorConnector, "open", lambda self, line: box.open(self.host.name, line)),
         (
             DoorConnector,
