@@ -124,10 +124,16 @@ class Mux:
         from difyfleet.remote.digest_script import of_all, of_answer
 
         found: dict[int, Any] = {}
+        calls = {read[0]: read[4] for read in reads}
         one_by_one = _thread.allocate_lock()
 
         def keep(number: int, status: object, stdout: bytes, stderr: bytes) -> None:
-            digest = of_answer(status, stdout, stderr) if isinstance(status, int) else None
+            digest = None
+            if isinstance(status, int):
+                try:
+                    digest = of_answer(calls[number], status, stdout, stderr)
+                except Exception:  # noqa: S110 - an answer that nobody expected has no short form
+                    pass
             with one_by_one:
                 found[number] = digest
                 if len(found) < len(reads):

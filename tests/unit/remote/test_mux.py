@@ -178,7 +178,7 @@ def test_the_digest_is_that_of_the_answers_in_their_order(mux: Mux) -> None:
     asked = reads("printf 'a\\0b'", "echo out; echo err >&2; exit 3", "sleep 0.2; echo slow")
     answers = [mux.wait(number, time.monotonic() + SOON) for number in mux.ask(asked).values()]
     expected = digest_script.of_all(
-        [digest_script.of_answer(int(one.status), one.stdout, one.stderr) for one in answers if one]
+        [digest_script.of_answer((), int(one.status), one.stdout, one.stderr) for one in answers if one]
     )
     assert digest_of(mux, asked) == expected
     assert digest_of(mux, asked[::-1]) != expected
