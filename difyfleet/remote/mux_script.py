@@ -104,7 +104,12 @@ class Mux:
             sys.stdout.buffer.flush()
 
     def _code(self, name: str, size: int) -> None:
-        take(name, self.requests.read(size))
+        code = self.requests.read(size)
+        module = sys.modules[name] = type(sys)(name)
+        try:
+            exec(code, module.__dict__)  # noqa: S102 - it comes from who has started this program, on the same channel
+        except Exception:  # a python that does not know something in it: there are no such calls then
+            module.__dict__.clear()
 
     # -- reads
 
@@ -272,12 +277,6 @@ class Mux:
             if pipe:
                 pipe.close()
         self._told(read, max(status, -1), bytes(stdout), bytes(stderr))
-
-
-def take(name: str, code: bytes) -> None:
-    """Make a module of a script."""
-    module = sys.modules[name] = type(sys)(name)
-    exec(code, module.__dict__)  # noqa: S102 - it comes from who has started this program, on the same channel
 
 
 def _word(text: str) -> str | None:

@@ -20,7 +20,7 @@ from pyinfra.api.exceptions import ConnectError
 from pyinfra.connectors.util import CommandOutput, OutputLine
 
 from difyfleet import stack
-from difyfleet.remote import journal
+from difyfleet.remote import journal, mux
 from difyfleet.remote.door import DoorConnector
 from difyfleet.spec.models import HostSpec
 from tests.unit.fleet import login_shell
@@ -71,11 +71,29 @@ class Sandbox:
         if not shell.exists():
             shell.write_text(login_shell.script(self.host(host)))
             shell.chmod(0o755)
-        return Channel(line, {"PATH": os.environ["PATH"], "SHELL": str(shell)}, apart=True)
+        environment = {"PATH": os.environ["PATH"], "SHELL": str(shell), "ROOT": str(self.host(host))}
+        return Channel(line, environment, apart=True)
 
     def start(self, host: str, script: str) -> Channel:
         """What `DoorConnector.start` does, here."""
         return Channel(login_shell.here(self.host(host), script))
+
+
+# Calls of scripts see the host's folders, too. Those that look elsewhere than at paths they are given leave it to the shell.
+_CALLS_HERE = b"""
+import os
+def _here(function, root=os.environ["ROOT"]):
+    return lambda *words: function(*[root + word if word[:1] == "/" else word for word in words]).replace(root.encode() + b"/", b"/")
+file_state, cat, cat_file, secrets = map(_here, (file_state, cat, cat_file, secrets))
+"""
+_source_of_scripts = mux.host_calls.source
+
+
+def _source(module: str) -> bytes:
+    code = _source_of_scripts(module)
+    if module == "difyfleet.facts.files_script":
+        return code + _CALLS_HERE
+    return code + b"\nraise OSError('not in a folder')\n" if module.startswith("difyfleet.facts.") else code
 
 
 _current: list[Sandbox] = []
@@ -126,6 +144,7 @@ def sandbox(root: Path, *roles: Any) -> Iterator[Sandbox]:
             lambda self, command, kind, what: box.start(self.host.name, command.get_raw_value()),
         ),
         (engine_module, "deploy_file", lambda: box.deploy),
+        (mux.host_calls, "source", _source),
     ]
     before = [(owner, name, getattr(owner, name)) for owner, name, _ in replaced]
     for owner, name, value in replaced:
