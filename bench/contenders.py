@@ -22,6 +22,7 @@ class Contender:
     Attributes:
         argv: for the hosts that bench.inventory has written.
         unchanged: raises RunFailed unless the output says that all hosts were looked at and nothing was to be done.
+        before: a command that it needs before its first run.
         learns: it remembers something from one run to the next, so it runs once before its time is taken.
         codes: exit codes after which the output says what happened.
         most_hosts: with more it is left out: it would take too long.
@@ -31,6 +32,7 @@ class Contender:
     argv: Sequence[str]
     unchanged: Callable[[str, int], None]
     env: Mapping[str, str] = field(default_factory=dict)
+    before: Sequence[str] = ()
     learns: bool = False
     codes: tuple[int, ...] = (0,)
     most_hosts: int = 1000
@@ -46,13 +48,9 @@ def contenders(
         mitogen: its folder of strategies; None where it could not be installed.
         roles: only these, none of them inside Dify; empty = all.
     """
-    ours = [
-        str(_BIN / "difyfleet"),
-        "plan",
-        str(path),
-        "--json",
-        *(word for role in roles for word in ("--role", role)),
-    ]
+    only = [word for role in roles for word in ("--role", role)]
+    ours = [str(_BIN / "difyfleet"), "plan", str(path), "--json", *only]
+    quick = [str(_BIN / "difyfleet"), "drift", str(path), "--quick", "--json", *only]
     state = {"DIFYFLEET_STATE_DIR": str(inventory.FOLDER / "state")}
     stock = [
         str(_BIN / "pyinfra"),
@@ -66,6 +64,14 @@ def contenders(
     play = ansible.command(path.with_suffix(".ansible.json"), skip_tags="inside" if roles else "")
     found = [
         Contender("difyfleet plan", ours, plan_is_empty, state, learns=True, codes=(0, 2)),
+        Contender(
+            "difyfleet drift --quick",
+            quick,
+            all_as_before,
+            state,
+            before=[str(_BIN / "python"), "-m", "bench.remember", str(path), *roles],
+            codes=(0, 2, 5),
+        ),
         Contender(
             "difyfleet plan, read-ahead off",
             ours,
@@ -133,6 +139,14 @@ def plan_is_empty(output: str, hosts: int) -> None:
         raise RunFailed(
             f"the plan is not empty ({', '.join(pending)}; {summary}): .venv/bin/difyfleet apply inventory/lab.yml --yes"
         )
+
+
+def all_as_before(output: str, hosts: int) -> None:
+    """The JSON of `difyfleet drift --quick`: all hosts, none of them looked at in full."""
+    plan_is_empty(output, hosts)
+    full = [host["name"] for host in json.loads(output)["hosts"] if not host["as_of"]]
+    if full:
+        raise RunFailed(f"looked at in full: {', '.join(full)}")
 
 
 def pyinfra_is_empty(output: str, hosts: int) -> None:

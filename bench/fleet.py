@@ -29,6 +29,8 @@ REPLAYED_ROLES = ("docker", "images", "ollama", "dify")  # those that only run c
 _FIRST = 100  # 10.0.2.100: the first of the extra addresses
 _ANSWERS = "/var/lib/bench-answers"  # as in replay.c
 _SHELL = "/usr/local/bin/bench-replay"
+_SERVER = "/usr/local/lib/bench-replay-server.py"
+_UP = f"for _ in $(seq 100); do [ -S {_ANSWERS}/server ] && exit 0; sleep 0.1; done; exit 1"
 _USER = "replayed"
 _SKIP = ("clock",)  # a recorded clock stands still
 
@@ -60,17 +62,18 @@ def replayed(counts: Sequence[int], milliseconds: float, pairs: int, only: Seque
     _make_user(lab)
     with controller.at(0):
         _record(lab, host, controller)
-    for count in counts:
-        addresses = _addresses(lab, count)
-        path = inventory.write(
-            f"replay{count}", addresses, _known_hosts(host, addresses.values()), user=_USER, skip=_SKIP
-        )
-        found = chosen(contenders(path, list(addresses), None, REPLAYED_ROLES), only, count)
-        found = [each for each in found if "Ansible" not in each.name]
-        with controller.at(milliseconds):
-            say(f"no-change run, {count} hosts with recorded answers, round trip {milliseconds:g} ms")
-            runs = rounds(found, count, pairs, controller, watch)
-            yield Row(f"no change, {count} replayed hosts, {milliseconds:g} ms", what, runs, count)
+    with _server(lab):
+        for count in counts:
+            addresses = _addresses(lab, count)
+            path = inventory.write(
+                f"replay{count}", addresses, _known_hosts(host, addresses.values()), user=_USER, skip=_SKIP
+            )
+            found = chosen(contenders(path, list(addresses), None, REPLAYED_ROLES), only, count)
+            found = [each for each in found if "Ansible" not in each.name]
+            with controller.at(milliseconds):
+                say(f"no-change run, {count} hosts with recorded answers, round trip {milliseconds:g} ms")
+                runs = rounds(found, count, pairs, controller, watch)
+                yield Row(f"no change, {count} replayed hosts, {milliseconds:g} ms", what, runs, count)
 
 
 def _make_user(lab: Network) -> None:
@@ -103,6 +106,20 @@ def _record(lab: Network, host: Host, controller: Controller) -> None:
     with _recording(lab):
         _, output = measure.run(controller.argv(list(by_one.argv)), cwd=CHECKOUT, env=by_one.env)
         by_one.unchanged(output, 1)
+
+
+@contextlib.contextmanager
+def _server(lab: Network) -> Iterator[None]:
+    """Inside, the host's side of read-ahead is replay_server.py."""
+    run(["docker", "cp", str(CHECKOUT / "bench" / "replay_server.py"), f"{lab.name}-{HOST}:{_SERVER}"])
+    words = ["python3", _SERVER, f"{_ANSWERS}/server", _ANSWERS]
+    with subprocess.Popen(container.execute(lab, HOST, words), stdin=subprocess.DEVNULL) as server:
+        try:
+            run(container.execute(lab, HOST, ["sh", "-c", _UP]), timeout=30)
+            yield
+        finally:
+            run(container.execute(lab, HOST, ["pkill", "-f", _SERVER]), check=False)
+            server.wait(10)
 
 
 @contextlib.contextmanager

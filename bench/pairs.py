@@ -57,7 +57,7 @@ def rounds(
 ) -> dict[str, list[Run]]:
     """So many rounds; a contender that fails once is left out of the table, with its reason said.
 
-    A contender that learns runs once before the first round, unmeasured.
+    A contender that learns runs once before the first round, unmeasured; so does what it needs before.
 
     Args:
         hosts: how many are looked at in one run.
@@ -80,8 +80,11 @@ def rounds(
             del results[contender.name]
         return None
 
-    for contender in [each for each in left if each.learns]:
-        attempt(contender)
+    for contender in list(left):
+        if contender.before:
+            run(controller.argv(list(contender.before)), cwd=CHECKOUT, env=contender.env, timeout=timeout)
+        if contender.learns:
+            attempt(contender)
     for number in range(pairs):
         for contender in order(contenders, number):
             if contender in left and (taken := attempt(contender)) is not None:

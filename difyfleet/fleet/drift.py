@@ -52,11 +52,11 @@ def look(
         run.each(lambda host, spec: _leave_to_others(host, run.results[spec.name]))
         run.check()
         run.each(lambda host, spec: _leave_to_others(host, run.results[spec.name]))
-        _remember(run, hosts, looks)
+        remember(run, hosts, looks)
         return run.result("drift", started)
 
 
-def _remember(run: Engine, hosts: Iterable[HostSpec], looks: CleanLooks) -> None:
+def remember(run: Engine, hosts: Iterable[HostSpec], looks: CleanLooks) -> None:
     """Keep by what the full looks that found a host clean were decided."""
     for spec in hosts:
         found, evidence = run.results[spec.name], run.evidence(spec.name)
