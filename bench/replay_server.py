@@ -73,6 +73,10 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fold
             what, *words = json.loads(line)
             if what == "code":
                 take(words[0], await reader.readexactly(words[1]))
+            elif what == "open":  # no port is up
+                writer.write(b"%b data %d 0\n" % (nonce, words[0]))
+            elif what == "data":
+                await reader.readexactly(words[1])
             elif what == "digest":
                 writer.write(b"%b digest %d %b\n" % (nonce, words[0], digest(folder, words[1]).encode()))
             elif what == "reads":
