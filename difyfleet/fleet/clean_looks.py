@@ -8,7 +8,6 @@ stands for `drift.full_every` hours at most.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import json
 from collections.abc import Iterable, Sequence
@@ -108,8 +107,7 @@ class CleanLooks:
         self._news.clear()
 
     def _declared(self, spec: HostSpec) -> str:
-        said = json.dumps(plan_digest.of_spec(spec, self._key), sort_keys=True)
-        return hmac.new(self._key, said.encode(), hashlib.sha256).hexdigest()
+        return plan_digest.of_whole_spec(spec, self._key)
 
     def _read(self) -> dict[str, Any]:
         """The file's hosts; a file that is gone or cannot be understood counts as nothing remembered."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from difyfleet.fleet import patched  # isort: skip  # noqa: F401 - gevent must patch before anything opens a socket
+from difyfleet.fleet import patched  # isort: skip
 
 import contextlib
 import functools
@@ -16,7 +16,7 @@ from typing import Any
 import gevent
 import gevent.pool
 from pyinfra import logger as pyinfra_logger
-from pyinfra.api import Config, Inventory, State
+from pyinfra.api import Config, Inventory, State, connectors
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.operations import run_host_op
 from pyinfra.api.state import StateStage
@@ -51,6 +51,8 @@ from difyfleet.remote.read_ahead import Evidence
 from difyfleet.secrets import mask
 from difyfleet.spec.models import Environment, HostSpec
 
+_HANG_UP_SECONDS = 15  # for all hosts together; the process ends soon, and connections with it
+
 
 class Engine:
     """A connected set of hosts on which deploy.py can be planned, executed and checked.
@@ -79,7 +81,8 @@ class Engine:
         self.results = {spec.name: HostResult(spec.name) for spec in specs}
         timeout = max((spec.ssh.connect_timeout for spec in specs), default=15)
         shared = {"roles_only": tuple(roles), **(switches or {})}
-        self._inventory = Inventory((names_and_data(specs), shared))
+        with patched.plugins_looked_up_once(connectors):
+            self._inventory = Inventory((names_and_data(specs), shared))
         others = tuple(neighbours)
         self._neighbours = Neighbours(
             self._inventory, functools.partial(connected, others) if others else tuple
@@ -111,10 +114,8 @@ class Engine:
     def __exit__(self, *_: object) -> None:
         self._neighbours.close()
         leases.give_back(self._inventory)
-        for host in self._inventory:
-            if host.connected:
-                with contextlib.suppress(Exception):
-                    host.disconnect()
+        connected = [host for host in self._inventory if host.connected]
+        gevent.joinall([gevent.spawn(_hang_up, host) for host in connected], timeout=_HANG_UP_SECONDS)
         self._contexts.close()
         pyinfra_logger.handlers[:] = self._previous_handlers
 
@@ -363,6 +364,11 @@ class Engine:
     def _drop(self, host: Any) -> None:
         if host in self._alive:
             self._alive.remove(host)
+
+
+def _hang_up(host: Any) -> None:
+    with contextlib.suppress(Exception):
+        host.disconnect()
 
 
 def _joined(changes: Iterable[Any]) -> str | None:

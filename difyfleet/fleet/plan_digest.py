@@ -44,6 +44,16 @@ def of_spec(spec: HostSpec, key: bytes) -> dict[str, str]:
     }
 
 
+def of_whole_spec(spec: HostSpec, key: bytes) -> str:
+    """One digest of the same, at a third of the cost.
+
+    Raises:
+        SpecError: a secret's source gives nothing.
+    """
+    said = json.dumps([[name, plain(value)] for name, value in _parts(spec)], sort_keys=True)
+    return hmac.new(key, said.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+
+
 def _parts(spec: HostSpec) -> Iterator[tuple[str, Any]]:
     for section, value in dict(spec).items():
         if not isinstance(value, BaseModel) and not (isinstance(value, dict) and value):

@@ -174,8 +174,8 @@ class ReadAhead:
             return None
         if (mux := self._channel(password)) is None:
             return None
-        for read in reads:
-            journal.current().write(self._name, journal.READ, "ahead", read.line)
+        what = f"digest of the {len(reads)} reads of {phase}"
+        journal.current().write(self._name, journal.READ, "ahead", what)
         try:
             number = mux.ask_digest(reads)
         except BROKEN as error:
