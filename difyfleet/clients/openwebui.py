@@ -16,6 +16,7 @@ import requests
 from difyfleet.secrets import Secret
 
 SHORT = 30.0  # seconds without a byte
+SIGN_IN, TOKEN = "/api/v1/auths/signin", ("token",)  # where, and keys to the token in the answer
 
 
 class OpenWebuiError(Exception):
@@ -97,7 +98,7 @@ class OpenWebuiClient:
         """
         try:
             return self._signed_in(
-                self._ask("POST", "/api/v1/auths/signin", {"email": email, "password": password.reveal()})
+                self._ask("POST", SIGN_IN, {"email": email, "password": password.reveal()})
             )
         except OpenWebuiError as error:
             if error.status in (400, 401):

@@ -21,9 +21,12 @@ from typing import Any
 from difyfleet import stack
 from difyfleet.fleet import plan_digest
 from difyfleet.fleet.declared import controller_key
+from difyfleet.fleet.sign_ins import sign_ins
 from difyfleet.paths import state_dir
 from difyfleet.remote.learned_reads import Learned
+from difyfleet.remote.learned_requests import LearnedRequests
 from difyfleet.remote.read_ahead import Evidence, ReadAhead
+from difyfleet.remote.requests_ahead import RequestsAhead
 from difyfleet.spec.models import HostSpec
 
 SWITCH = "DIFYFLEET_READ_AHEAD"
@@ -71,7 +74,8 @@ class Readers:
         faces = self._faces.setdefault(host.name, [])
         faces.append(face)  # what a plan has read before, checks may not ask again
         like = " ".join([stack.CONVERGE, *self._roles]) if face == EXECUTE else ""
-        door.ahead.begin(" ".join([*faces, *self._roles]), like)
+        # where changes are expected a sign-in's answer would be void before it is asked for, and made again
+        door.ahead.begin(" ".join([*faces, *self._roles]), like, sign_in=face != EXECUTE)
         whole = False
         try:
             yield
@@ -103,7 +107,11 @@ class Readers:
     def _door(self, host: Any) -> Any:
         door = host.connector
         if door.ahead is None:
-            door.ahead = ReadAhead(host.name, door.open, self._learned(host.data.spec), door.front)
+            spec: HostSpec = host.data.spec
+            learned = self._learned(spec)
+            requests = LearnedRequests(learned.path.with_suffix(".requests.json"), learned.digest)
+            ahead = RequestsAhead(host.name, requests, sign_ins(spec))
+            door.ahead = ReadAhead(host.name, door.open, learned, door.front, ahead)
         return door
 
     def _learned(self, spec: HostSpec) -> Learned:

@@ -25,6 +25,7 @@ from urllib3.util.ssltransport import SSLTransport
 from difyfleet.remote import journal
 from difyfleet.remote.changes import about_to_change
 from difyfleet.remote.mux import Pipe
+from difyfleet.remote.read_ahead import ReadAhead
 from difyfleet.remote.reading import is_reading, reading
 
 __all__ = ["reading", "session"]
@@ -211,15 +212,26 @@ class ExecTunnelAdapter(HTTPAdapter):
         where = (request.url or "").split("?")[0]
         if kind == journal.CHANGE:
             about_to_change(self._door)
-        ahead = getattr(self._door, "ahead", None)
-        if ahead is not None:
-            ahead.asked_besides()
-        operation = self._door.operation_name()
-        journal.current().write(self._door.host.name, kind, "http", f"{request.method} {where}", operation)
         if kwargs.get("timeout") is None:
             kwargs["timeout"] = DEFAULT_TIMEOUT
+        ahead: ReadAhead | None = getattr(self._door, "ahead", None)
+        if ahead is not None:
+            ahead.asked_besides()  # no digest of answers has those of requests
+        if kind == journal.CHANGE or kwargs.get("stream"):
+            ahead = None
         try:
-            return super().send(request, *args, **kwargs)
+            if ahead is not None:
+                found = ahead.respond(request, kwargs["timeout"], self._door.sudo_password)
+                if found is not None:
+                    return found
+            operation = self._door.operation_name()
+            journal.current().write(
+                self._door.host.name, kind, "http", f"{request.method} {where}", operation
+            )
+            response = super().send(request, *args, **kwargs)
+            if ahead is not None:
+                ahead.responded(request, response)
+            return response
         except requests.ConnectionError as error:
             self._door.require_connection(error)  # else whoever waits for the service would wait for ever
             raise requests.ConnectionError(

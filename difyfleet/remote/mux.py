@@ -127,6 +127,22 @@ class Mux:
         self._send(["digest", ident, [[next(self._numbers), *read] for read in reads]])
         return ident
 
+    def ask_http(self, services: Iterable[dict[str, Any]]) -> list[int]:
+        """Have requests made (http_script.py has their form); their numbers in order, for `wait`: standard output is the body, error the head.
+
+        Raises:
+            SSHException, OSError, EOFError: the channel is broken.
+        """
+        services = [
+            {**service, "requests": [{**each, "number": next(self._numbers)} for each in service["requests"]]}
+            for service in services
+        ]
+        numbers = [each["number"] for service in services for each in service["requests"]]
+        self._under_way.update(numbers)
+        self._send_script("difyfleet.remote.http_script")
+        self._send(["http", services])
+        return numbers
+
     def wait(self, number: int, deadline: float) -> Answer | None:
         """The answer of a read; None = it will not come.
 

@@ -5,11 +5,13 @@ Standard input: one line of JSON (see `Mux`), then requests, a JSON list a line;
     ["code", MODULE, BYTES] and so many bytes                a script for calls, by its name
     ["reads", [[NUMBER, LINE, SECONDS, ASKS, CALL], ...]]    run these; SECONDS each may take, ASKS: sudo wants the password
     ["digest", ID, READS]                                    run these, and tell one digest of all their answers (digest_script.py)
+    ["http", [SERVICE, ...]]                                 make these requests, the services side by side (http_script.py)
     ["forget"]                                               end all reads, also those to come
     ["open", ID, ADDRESS, PORT]   ["data", ID, BYTES] and so many bytes   ["more", ID, BLOCKS]   ["close", ID]      pipes_script.py
 
 Standard output: `NONCE ready`, then per read `NONCE read NUMBER STATUS SECONDS BYTES BYTES` and so many bytes of its standard output
-and of its standard error (STATUS is the exit status, -1 for a signal, `late`, `large` or `other`; SECONDS on this program's clock), and per
+and of its standard error (STATUS is the exit status, -1 for a signal, `late`, `large` or `other`; SECONDS on this program's clock; of a request,
+its body and head), and per
 block of a pipe `NONCE data ID BYTES` and so many bytes; none = it has ended. `NONCE digest ID DIGEST`; DIGEST is `-` where an answer is missing.
 
 A read is a call of a script in this process where there is one (see host_calls.py). Else, and wherever the call gives up, it runs as sshd
@@ -83,6 +85,7 @@ class Mux:
             "code": self._code,
             "reads": self._reads,
             "digest": self._digest,
+            "http": self._http,
             "forget": self._forget,
         }
         for line in iter(self.requests.readline, b""):
@@ -148,6 +151,19 @@ class Mux:
             self.write(f"{self.nonce} digest {ident} {whole}\n".encode())
 
         self._reads(reads, keep)
+
+    def _http(self, services: list[Any]) -> None:
+        from difyfleet.remote.http_script import make_requests
+
+        age = self._age
+
+        def tell(number: int, status: object, body: bytes, head: bytes) -> None:
+            if age == self._age:
+                self._tell(number, status, body, head)
+
+        for service in services:
+            arguments = (service, self.hello["most"], lambda: age != self._age, tell)
+            _thread.start_new_thread(make_requests, arguments)
 
     def _forget(self) -> None:
         with self._lock:

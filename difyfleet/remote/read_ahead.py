@@ -20,10 +20,12 @@ from typing import Any, NamedTuple
 
 from pyinfra import logger
 from pyinfra.connectors.util import CommandOutput, OutputLine
+from requests import PreparedRequest, Response
 
 from difyfleet.remote import digest_script, journal
 from difyfleet.remote.learned_reads import Learned, Read
 from difyfleet.remote.mux import BROKEN, Answer, Mux, Pipe
+from difyfleet.remote.requests_ahead import RequestsAhead
 from difyfleet.secrets import Secret
 
 FRESH = 300.0  # seconds an answer may be old, counted from the moment the host had it at the earliest
@@ -49,6 +51,7 @@ class ReadAhead:
         open_channel: opens an exec channel for a line.
         learned: where to learn from and to.
         front: how lines begin that the host's side is to run itself, see mux_script.py.
+        requests: HTTP reads that are made with them; None = none are.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class ReadAhead:
         open_channel: Callable[[str], Any],
         learned: Learned,
         front: Callable[[], str] = lambda: "",
+        requests: RequestsAhead | None = None,
     ) -> None:
         self._name, self._open, self._learned, self._front = name, open_channel, learned, front
         self._lock = threading.Lock()
@@ -69,16 +73,20 @@ class ReadAhead:
         self._besides = False  # something else was asked in it
         self.evidence: Evidence | None = None
         self._changed = False
+        self.requests = requests
         self._mux: Mux | None = None
         self._off = False  # this host cannot do it
 
-    def begin(self, phase: str, like: str = "") -> None:
+    def begin(self, phase: str, like: str = "", *, sign_in: bool = True) -> None:
         """From here on reads are expected to be those that the last run made in this phase.
 
         Args:
             like: a phase with much the same reads, for the first time.
+            sign_in: whether the host may sign in to its services ahead.
         """
         self._void()
+        if self.requests is not None:
+            self.requests.begin(phase, like, sign_in=sign_in)
         self._phase, self._asked = phase, Counter()
         self._left = self._learned.load(phase) or self._learned.load(like)
         self._changed = self._besides = False
@@ -99,6 +107,8 @@ class ReadAhead:
         if self._phase is not None and learn and not self._changed:
             try:
                 self._learned.save(self._phase, self._asked)
+                if self.requests is not None:
+                    self.requests.end(self._phase)
             except OSError as error:  # a full disk: the next run does without
                 logger.debug("what was read of %s is not remembered: %s", self._name, error)
         if learn and not self._changed and not self._besides and len(self._answers) == len(self._asked):
@@ -115,6 +125,8 @@ class ReadAhead:
     def _void(self) -> None:
         self._left.clear()
         self._numbers = None
+        if self.requests is not None:
+            self.requests.void(self._mux)
         if self._mux is not None:
             self._mux.forget()
 
@@ -186,6 +198,32 @@ class ReadAhead:
             return None
         return Evidence(self._learned.of(reads), answer.stdout.decode())
 
+    def respond(
+        self, request: PreparedRequest, seconds: float, password: Secret | None = None
+    ) -> Response | None:
+        """The answer to an HTTP read, or None: it has to be made.
+
+        Args:
+            seconds: that it may be without a byte.
+
+        Raises:
+            requests.ReadTimeout, requests.ConnectionError: what the host got instead.
+        """
+        if self._phase is None or self.requests is None:
+            return None
+        asked = self.requests.foreseen(request, seconds)
+        if asked is None or (mux := self._channel(password)) is None:
+            return None
+        with self._lock:
+            if self._numbers is None:
+                self._numbers = self._send(mux, password)
+        return self.requests.answer(mux, request, asked, FRESH, AGAIN)
+
+    def responded(self, request: PreparedRequest, response: Response) -> None:
+        """A request was made besides, and answered."""
+        if self.requests is not None:
+            self.requests.learn(request, response)
+
     def ask(self, read: Read, password: Secret | None = None) -> tuple[int, CommandOutput] | None:
         """Have a read run now, in the channel that is open: for a host that gives no second one. None = that cannot be.
 
@@ -230,6 +268,8 @@ class ReadAhead:
         for read in reads:
             journal.current().write(self._name, journal.READ, "ahead", read.line)
         try:
+            if self.requests is not None:
+                self.requests.send(mux)
             return mux.ask(reads)
         except BROKEN as error:
             self._without(error)

@@ -10,6 +10,7 @@ from difyfleet.clients.dify.transport import Transport
 from difyfleet.secrets import Secret
 
 _API = "/console/api"
+SIGN_IN, TOKEN = f"{_API}/login", ("data", "access_token")  # where, and keys to the token in the answer
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Login:
         self._transport.token = None
         try:
             answer = self._transport.ask(
-                f"{_API}/login", {"email": email, "password": password.reveal(), "remember_me": True}
+                SIGN_IN, {"email": email, "password": password.reveal(), "remember_me": True}
             )
         except InvalidRequest as error:
             if error.field != "password":
