@@ -4,11 +4,16 @@ from. Python >= 3.7, nothing but the standard library.
 
 from __future__ import annotations
 
-from difyfleet.light_script import sha256
+from difyfleet.light_script import dumps, loads, sha256
 
 TYPE_CHECKING = False  # typing itself is not imported: it costs more than a question
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
+
+# keys of Dify's and Open WebUI's answers that change by use alone
+VOLATILE = ("hit_count", "last_used_at", "last_active_at", "last_login_at")
+_VOLATILE = tuple(name.encode() for name in VOLATILE)
 
 
 def of_answer(call: Sequence[str], status: int, stdout: bytes, stderr: bytes) -> bytes:
@@ -24,6 +29,28 @@ def of_answer(call: Sequence[str], status: int, stdout: bytes, stderr: bytes) ->
     head = b"%d %d %d\n" % (status, len(stdout), len(stderr))
     found: bytes = sha256(head + stdout + stderr).digest()
     return found
+
+
+def of_response(status: int, body: bytes, signs_in: bool) -> bytes | None:
+    """Digest of the answer to an HTTP read; None = it says nothing that lasts, a service that is not up or a request that was not made.
+
+    Args:
+        signs_in: what counts is that it was let in; the token is another one each time.
+    """
+    if not (200 <= status < 300 or 400 <= status < 500):
+        return None
+    if signs_in:
+        body = b""
+    elif any(name in body for name in _VOLATILE):
+        body = dumps(_lasting(loads(body.decode()))).encode()
+    found: bytes = sha256(b"%d %d\n" % (status, len(body)) + body).digest()
+    return found
+
+
+def _lasting(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _lasting(each) for name, each in value.items() if name not in VOLATILE}
+    return [_lasting(each) for each in value] if isinstance(value, list) else value
 
 
 def of_all(answers: list[bytes]) -> str:

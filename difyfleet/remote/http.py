@@ -215,22 +215,21 @@ class ExecTunnelAdapter(HTTPAdapter):
         if kwargs.get("timeout") is None:
             kwargs["timeout"] = DEFAULT_TIMEOUT
         ahead: ReadAhead | None = getattr(self._door, "ahead", None)
-        if ahead is not None:
-            ahead.asked_besides()  # no digest of answers has those of requests
-        if kind == journal.CHANGE or kwargs.get("stream"):
-            ahead = None
+        foreseen = None if kind == journal.CHANGE or kwargs.get("stream") else ahead
         try:
-            if ahead is not None:
-                found = ahead.respond(request, kwargs["timeout"], self._door.sudo_password)
+            if foreseen is not None:
+                found = foreseen.respond(request, kwargs["timeout"], self._door.sudo_password)
                 if found is not None:
                     return found
+            if ahead is not None:
+                ahead.asked_besides()
             operation = self._door.operation_name()
             journal.current().write(
                 self._door.host.name, kind, "http", f"{request.method} {where}", operation
             )
             response = super().send(request, *args, **kwargs)
-            if ahead is not None:
-                ahead.responded(request, response)
+            if foreseen is not None:
+                foreseen.responded(request, response)
             return response
         except requests.ConnectionError as error:
             self._door.require_connection(error)  # else whoever waits for the service would wait for ever

@@ -55,9 +55,10 @@ class Learned:
         except (KeyError, TypeError, ValueError):
             return Counter()
 
-    def of(self, reads: Iterable[Read]) -> str:
-        """A digest of reads in their order, and of all that decides what is read."""
-        said = json.dumps([self.digest, *([line, float(seconds), *how] for line, seconds, *how in reads)])
+    def of(self, reads: Iterable[Read], requests: Iterable[Any] = ()) -> str:
+        """A digest of reads and requests in their order, and of all that decides what is read."""
+        lines = [[line, float(seconds), *how] for line, seconds, *how in reads]
+        said = json.dumps([self.digest, lines, list(requests)])
         return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()
 
     def save(self, phase: str, reads: Counter[Read]) -> None:

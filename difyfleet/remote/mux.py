@@ -10,7 +10,7 @@ import secrets
 import shlex
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from paramiko import SSHException
@@ -113,19 +113,29 @@ class Mux:
         self._send(["reads", [[number, *read] for read, number in numbers.items()]])
         return numbers
 
-    def ask_digest(self, reads: Iterable[Read]) -> int:
-        """Have reads run for the digest of all their answers; a number, for `wait`: its standard output is the digest.
+    def ask_digest(self, reads: Iterable[Read], services: Sequence[dict[str, Any]] = ()) -> int:
+        """Have reads run and requests made for the digest of all their answers; a number, for `wait`: its standard output is the digest.
+
+        Args:
+            services: as for `ask_http`, each request with a `number` (see `number`); of sign-ins the answers come, too.
 
         Raises:
             SSHException, OSError, EOFError: the channel is broken.
         """
-        ident = next(self._numbers)
-        self._under_way.add(ident)
+        ident = self.number()
         reads = list(reads)
         self._send_script("difyfleet.remote.digest_script")
+        if services:
+            self._send_script("difyfleet.remote.http_script")
         self._send_scripts(reads)
-        self._send(["digest", ident, [[next(self._numbers), *read] for read in reads]])
+        self._send(["digest", ident, [[next(self._numbers), *read] for read in reads], list(services)])
         return ident
+
+    def number(self) -> int:
+        """A number for something to wait for, larger than those before."""
+        number = next(self._numbers)
+        self._under_way.add(number)
+        return number
 
     def ask_http(self, services: Iterable[dict[str, Any]]) -> list[int]:
         """Have requests made (http_script.py has their form); their numbers in order, for `wait`: standard output is the body, error the head.

@@ -4,7 +4,8 @@ Standard input: one line of JSON (see `Mux`), then requests, a JSON list a line;
 
     ["code", MODULE, BYTES] and so many bytes                a script for calls, by its name
     ["reads", [[NUMBER, LINE, SECONDS, ASKS, CALL], ...]]    run these; SECONDS each may take, ASKS: sudo wants the password
-    ["digest", ID, READS]                                    run these, and tell one digest of all their answers (digest_script.py)
+    ["digest", ID, READS, SERVICES]                          run and make these, and tell one digest of all their answers (digest_script.py); of
+                                                             sign-ins the answer, too
     ["http", [SERVICE, ...]]                                 make these requests, the services side by side (http_script.py)
     ["forget"]                                               end all reads, also those to come
     ["open", ID, ADDRESS, PORT]   ["data", ID, BYTES] and so many bytes   ["more", ID, BLOCKS]   ["close", ID]      pipes_script.py
@@ -128,41 +129,51 @@ class Mux:
         head = f"{self.nonce} read {number} {status} {time.monotonic() - self.began:.3f} {len(stdout)} {len(stderr)}\n"
         self.write(head.encode() + stdout + stderr)
 
-    def _digest(self, ident: int, reads: list[Any]) -> None:
-        from difyfleet.remote.digest_script import of_all, of_answer
+    def _digest(self, ident: int, reads: list[Any], services: list[Any]) -> None:
+        from difyfleet.remote.digest_script import of_all, of_answer, of_response
 
         found: dict[int, Any] = {}
         calls = {read[0]: read[4] for read in reads}
+        signs_in = {
+            one["number"]: one["sign_in"] is not None for each in services for one in each["requests"]
+        }
         one_by_one = _thread.allocate_lock()
 
         def keep(number: int, status: object, stdout: bytes, stderr: bytes) -> None:
             digest = None
+            if signs_in.get(number):
+                self._tell(number, status, stdout, stderr)
             if isinstance(status, int):
                 try:
-                    digest = of_answer(calls[number], status, stdout, stderr)
+                    if number in calls:
+                        digest = of_answer(calls[number], status, stdout, stderr)
+                    else:
+                        digest = of_response(status, stdout, signs_in[number])
                 except Exception:  # noqa: S110 - an answer that nobody expected has no short form
                     pass
             with one_by_one:
                 found[number] = digest
-                if len(found) < len(reads):
+                if len(found) < len(calls) + len(signs_in):
                     return
-            answers = [found[read[0]] for read in reads]
+            answers = [found[each] for each in (*calls, *sorted(signs_in))]
             whole = "-" if None in answers else of_all(answers)
             self.write(f"{self.nonce} digest {ident} {whole}\n".encode())
 
+        if services:
+            self._http(services, keep)
         self._reads(reads, keep)
 
-    def _http(self, services: list[Any]) -> None:
+    def _http(self, services: list[Any], tell: Tell | None = None) -> None:
         from difyfleet.remote.http_script import make_requests
 
         age = self._age
 
-        def tell(number: int, status: object, body: bytes, head: bytes) -> None:
+        def told(number: int, status: object, body: bytes, head: bytes) -> None:
             if age == self._age:
-                self._tell(number, status, body, head)
+                (tell or self._tell)(number, status, body, head)
 
         for service in services:
-            arguments = (service, self.hello["most"], lambda: age != self._age, tell)
+            arguments = (service, self.hello["most"], lambda: age != self._age, told)
             _thread.start_new_thread(make_requests, arguments)
 
     def _forget(self) -> None:

@@ -111,11 +111,16 @@ class ReadAhead:
                     self.requests.end(self._phase)
             except OSError as error:  # a full disk: the next run does without
                 logger.debug("what was read of %s is not remembered: %s", self._name, error)
-        if learn and not self._changed and not self._besides and len(self._answers) == len(self._asked):
-            answers = [self._answers[read] for read in self._asked]
-            self.evidence = Evidence(self._learned.of(self._asked), digest_script.of_all(answers))
+        self.evidence = self._decided_by() if learn and not self._changed and not self._besides else None
         self._void()
         self._phase = None
+
+    def _decided_by(self) -> Evidence | None:
+        requests = self.requests.digests() if self.requests is not None else ([], [])
+        if requests is None or any(read not in self._answers for read in self._asked):
+            return None
+        answers = [*(self._answers[read] for read in self._asked), *requests[1]]
+        return Evidence(self._learned.of(self._asked, requests[0]), digest_script.of_all(answers))
 
     def drop(self) -> None:
         """Something is changed: throw all answers away, also those to come. Nothing more is read ahead in this phase."""
@@ -174,29 +179,41 @@ class ReadAhead:
         return given
 
     def digest(self, phase: str, password: Secret | None = None) -> Evidence | None:
-        """What the reads that were learned for a phase give now, told as one digest by the host; None = it cannot be told.
+        """What the reads and requests that were learned for a phase give now, told as one digest by the host; None = it cannot be told.
 
         Raises:
             TimeoutError: it took longer than the slowest read may, or the answer did not get here.
         """
         reads = list(self._learned.load(phase))
-        if not reads or len(list(_bounded(iter(reads)))) < len(reads):
+        if len(list(_bounded(iter(reads)))) < len(reads):
             return None
         if any(read.asks for read in reads) and password is None:
             return None
         if (mux := self._channel(password)) is None:
             return None
-        what = f"digest of the {len(reads)} reads of {phase}"
+        requests = self.requests.for_digest(phase, mux.number) if self.requests is not None else ({}, [])
+        if requests is None:
+            return None
+        numbers, services = requests
+        if not reads and not numbers:
+            return None
+        what = f"digest of the {len(reads)} reads and {len(numbers)} requests of {phase}"
         journal.current().write(self._name, journal.READ, "ahead", what)
         try:
-            number = mux.ask_digest(reads)
+            number = mux.ask_digest(reads, services)
         except BROKEN as error:
             self._without(error)
             return None
-        answer = self._wait(mux, number, max(read.timeout for read in reads))
+        try:
+            answer = self._wait(
+                mux, number, max([read.timeout for read in reads] + [asked.seconds for asked in numbers])
+            )
+        finally:
+            if self.requests is not None:
+                self.requests.told(mux, numbers)
         if answer is None or answer.status != 0:
             return None
-        return Evidence(self._learned.of(reads), answer.stdout.decode())
+        return Evidence(self._learned.of(reads, numbers), answer.stdout.decode())
 
     def respond(
         self, request: PreparedRequest, seconds: float, password: Secret | None = None

@@ -10,18 +10,20 @@ A sign-in is made ahead only where the last one was good: as soon as one is refu
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 
 from difyfleet.remote import journal
-from difyfleet.remote.http_script import UNSURE
+from difyfleet.remote.digest_script import of_response
+from difyfleet.remote.http_script import NOT_MADE, UNSURE
 from difyfleet.remote.learned_requests import GIVEN, KEPT, Asked, LearnedRequests, SignIn
 from difyfleet.remote.made_response import response_of
 from difyfleet.remote.mux import BROKEN, Answer, Mux
@@ -62,6 +64,11 @@ class RequestsAhead:
         self._tokens: dict[str, str] = {}  # of this run, and whose they are
         self._used: dict[str, str] = {}  # by name, what the host signed in with in this phase
         self._refused: set[str] = set()
+        self._digests: dict[Asked, bytes] = {}  # of what was given in this phase
+        self._told: dict[
+            Asked, Answer
+        ] = {}  # to sign-ins that the host made for a digest: they are not made again
+        self._early: dict[Asked, Answer] = {}  # those of them that this phase expects
 
     def begin(self, phase: str, like: str = "", *, sign_in: bool = True) -> None:
         """From here on requests are expected to be those that the last run made in this phase.
@@ -70,13 +77,21 @@ class RequestsAhead:
             like: a phase with much the same requests, for the first time.
             sign_in: whether sign-ins may be made ahead. Not where changes are expected: their answers would be void, and asked for again.
         """
-        self._asked, self._first_given = Counter(), {}
+        self._asked, self._first_given, self._digests = Counter(), {}, {}
         self._used.clear()
+        told, self._told = self._told, {}
         latest = {who: token for token, who in self._tokens.items()}
         self._left = self._learned.load(phase) or self._learned.load(like)
         signed_in = set(latest)
+        self._early = {asked: told[asked] for asked in self._left if asked in told}
         for asked in list(self._left):
-            if asked.around is not None and sign_in and self._sign_in(asked) is not None:
+            if asked in self._early:
+                token = self._token_in(self._early[asked], asked)
+                if token is not None:
+                    self._signed_in(asked.who, token)
+                    latest[asked.who] = token
+                    signed_in.add(asked.who)
+            elif asked.around is not None and sign_in and self._sign_in(asked) is not None:
                 signed_in.add(asked.who)
                 latest.pop(asked.who, None)
             elif asked.around is not None or asked.who not in {"", *signed_in}:
@@ -86,6 +101,40 @@ class RequestsAhead:
     def expected(self) -> list[Asked]:
         """The requests that are expected in this phase, in their order."""
         return list(self._left)
+
+    def for_digest(
+        self, phase: str, number: Callable[[], int]
+    ) -> tuple[dict[Asked, int], list[dict[str, Any]]] | None:
+        """The requests of a phase with numbers, and their services; None = the host cannot make all of them by itself.
+
+        Args:
+            number: gives the next one.
+        """
+        signed_in = {""}
+        asked = list(self._learned.load(phase))
+        for each in asked:
+            if each.around is not None and self._sign_in(each) is not None:
+                signed_in.add(each.who)
+            elif each.around is not None or each.who not in signed_in:
+                return None
+        self._used.clear()
+        numbers = {each: number() for each in asked}
+        return numbers, self._services(numbers, numbers)
+
+    def told(self, mux: Mux, numbers: Mapping[Asked, int]) -> None:
+        """A digest was made: its sign-ins stand for those of the phase that may follow, and a refused one is not tried again."""
+        for asked, number in numbers.items():
+            if asked.around is not None:
+                with contextlib.suppress(TimeoutError):
+                    if (answer := mux.wait(number, time.monotonic())) is not None:
+                        self._told[asked] = answer
+
+    def digests(self) -> tuple[list[Asked], list[bytes]] | None:
+        """What was asked in this phase and the digests of the answers; None = not all were given from here."""
+        asked = list(self._asked)
+        if any(each not in self._digests for each in asked):
+            return None
+        return asked, [self._digests[each] for each in asked]
 
     def end(self, phase: str) -> None:
         """The phase went to its end and changed nothing: its requests are what the next run will need.
@@ -101,6 +150,10 @@ class RequestsAhead:
         numbers, self._numbers = self._numbers, {}
         self._left.clear()
         self._used.clear()
+        early, self._early = self._early, {}
+        for asked, answer in early.items():
+            if answer.status not in (200, NOT_MADE):
+                self._forget(asked.who)
         for asked, number in numbers.items():
             if asked.around is not None and not (mux is not None and _was_good(mux, number)):
                 self._forget(asked.who)
@@ -111,15 +164,13 @@ class RequestsAhead:
         Raises:
             SSHException, OSError, EOFError: the channel is broken.
         """
-        by_origin: dict[tuple[str, str], list[Asked]] = defaultdict(list)
-        for asked in self._left:
-            to = urlsplit(asked.url)
-            by_origin[to.scheme, to.netloc].append(asked)
+        to_make = [asked for asked in self._left if asked not in self._early]
+        for asked in to_make:
             journal.current().write(
                 self._name, journal.READ, "ahead", f"{asked.method} {asked.url.split('?')[0]}"
             )
-        services = [self._service(origin, each) for origin, each in by_origin.items()]
-        in_order = [asked for each in by_origin.values() for asked in each]
+        services = self._services(to_make)
+        in_order = [asked for _, each in _by_service(to_make) for asked in each]
         self._numbers = dict.fromkeys(in_order, -1)  # should sending fail, nobody knows what was done
         self._numbers = dict(zip(in_order, mux.ask_http(services), strict=True))
 
@@ -143,12 +194,12 @@ class RequestsAhead:
         Raises:
             requests.ReadTimeout, requests.ConnectionError: what the host got instead of an answer.
         """
-        number = self._numbers.get(asked)
-        if number is None:
+        number, early = self._numbers.get(asked), self._early.get(asked)
+        if number is None and early is None:
             return None
         signs_in = asked.around is not None
         try:
-            found = mux.wait(number, time.monotonic() + asked.seconds + SLACK)
+            found = early or mux.wait(number or 0, time.monotonic() + asked.seconds + SLACK)
         except TimeoutError:
             if signs_in:
                 raise requests.ReadTimeout(f"no answer within {asked.seconds:g} s", request=request) from None
@@ -165,6 +216,9 @@ class RequestsAhead:
         if not self._is_for(found, request, asked) or (good_until < now and not _refusal(found, asked)):
             return None
         response = response_of(request, int(found.status), found.stderr.partition(b"\n")[2], found.stdout)
+        digest = of_response(int(found.status), found.stdout, signs_in)
+        if digest is not None:
+            self._digests[asked] = digest
         if signs_in:
             self.learn(request, response)
             self._used[asked.who] = next((t for t, who in self._tokens.items() if who == asked.who), "")
@@ -179,8 +233,17 @@ class RequestsAhead:
         if token is None:
             self._forget(sign_in.who)
             return
-        self._tokens = {old: who for old, who in self._tokens.items() if who != sign_in.who}
-        self._tokens[token] = sign_in.who
+        self._signed_in(sign_in.who, token)
+
+    def _signed_in(self, who: str, token: str) -> None:
+        self._tokens = {old: each for old, each in self._tokens.items() if each != who}
+        self._tokens[token] = who
+
+    def _token_in(self, answer: Answer, asked: Asked) -> str | None:
+        sign_in = self._sign_ins.get(urlsplit(asked.url).path)
+        if sign_in is None or answer.status != 200:
+            return None
+        return _dug_from(answer.stdout, sign_in.token)
 
     def _forget(self, who: str) -> None:
         if who not in self._refused:
@@ -232,7 +295,14 @@ class RequestsAhead:
             "token": list(sign_in.token),
         }
 
-    def _service(self, origin: tuple[str, str], each: Iterable[Asked]) -> dict[str, Any]:
+    def _services(
+        self, asked: Iterable[Asked], numbers: Mapping[Asked, int] | None = None
+    ) -> list[dict[str, Any]]:
+        return [self._service(origin, each, numbers) for origin, each in _by_service(asked)]
+
+    def _service(
+        self, origin: tuple[str, str], each: Iterable[Asked], numbers: Mapping[Asked, int] | None
+    ) -> dict[str, Any]:
         to = urlsplit("://".join(origin))
         return {
             "scheme": to.scheme,
@@ -241,6 +311,7 @@ class RequestsAhead:
             "known": self._used,
             "requests": [
                 {
+                    **({"number": numbers[asked]} if numbers is not None else {}),
                     "head": _head(asked),
                     "seconds": asked.seconds,
                     "who": asked.who,
@@ -249,6 +320,14 @@ class RequestsAhead:
                 for asked in each
             ],
         }
+
+
+def _by_service(asked: Iterable[Asked]) -> list[tuple[tuple[str, str], list[Asked]]]:
+    found: dict[tuple[str, str], list[Asked]] = defaultdict(list)
+    for each in asked:
+        to = urlsplit(each.url)
+        found[to.scheme, to.netloc].append(each)
+    return list(found.items())
 
 
 def _head(asked: Asked) -> str:
@@ -298,8 +377,12 @@ def _recipe(body: bytes, sign_in: SignIn) -> tuple[tuple[str, str], str] | None:
 
 
 def _dug(response: requests.Response, keys: Iterable[str]) -> str | None:
+    return _dug_from(response.content, keys)
+
+
+def _dug_from(body: bytes, keys: Iterable[str]) -> str | None:
     try:
-        found = response.json()
+        found = json.loads(body)
         for key in keys:
             found = found[key]
     except (ValueError, KeyError, TypeError):
