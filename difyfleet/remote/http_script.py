@@ -154,8 +154,9 @@ class Line:
             context.verify_mode = ssl.CERT_NONE  # as in remote/http.py: this is the host itself
             plain = socket.create_connection((to["address"], to["port"]), CONNECT_WITHIN)
             return context.wrap_socket(plain, server_hostname=to["address"])
+        # as bytes: for a text, Python imports what international names need
         family, kind, protocol, _, address = _socket.getaddrinfo(
-            to["address"], to["port"], 0, _socket.SOCK_STREAM
+            to["address"].encode(), to["port"], 0, _socket.SOCK_STREAM
         )[0]
         found = _socket.socket(family, kind, protocol)
         found.settimeout(CONNECT_WITHIN)

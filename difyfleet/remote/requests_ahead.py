@@ -1,4 +1,4 @@
-"""HTTP reads of a host's services that are made on the host, at once with its other reads, in the same exec (read_ahead.py).
+"""HTTP reads of a host's services, made on the host at once with its other reads, in the same exec (read_ahead.py).
 
 An answer is given to a GET, or to a sign-in inside `reading()`, if method, URL, the body's hash and the token are those that the
 host used; a sign-in's answer is the one that the run gets, so that there is one try as ever. The rules of reads hold: void as soon as a change
@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,22 +23,22 @@ import requests
 from difyfleet.remote import journal
 from difyfleet.remote.digest_script import of_response
 from difyfleet.remote.http_script import NOT_MADE, UNSURE
-from difyfleet.remote.learned_requests import GIVEN, KEPT, Asked, LearnedRequests, SignIn
+from difyfleet.remote.learned_requests import Asked, LearnedRequests, SignIn
 from difyfleet.remote.made_response import response_of
 from difyfleet.remote.mux import BROKEN, Answer, Mux
+from difyfleet.remote.request_forms import (
+    body_of,
+    by_service,
+    dug,
+    dug_from,
+    is_usual,
+    recipe_of,
+    services_of,
+    token_of,
+    way_in,
+)
 from difyfleet.secrets import mask
 
-# what requests sends by itself; with any other header a request is made as ever
-_USUAL = {
-    "user-agent",
-    "accept-encoding",
-    "accept",
-    "connection",
-    "content-length",
-    "content-type",
-    "authorization",
-}
-_BEARER = "Bearer "
 _ENDS_A_SESSION = "/logout"  # a GET that changes something
 SLACK = 5.0  # seconds until the host's own word that nothing came in time has to be here
 SURE_WITHIN = 2.0  # seconds to wait for the word about a sign-in before it counts as unknown
@@ -65,9 +64,7 @@ class RequestsAhead:
         self._used: dict[str, str] = {}  # by name, what the host signed in with in this phase
         self._refused: set[str] = set()
         self._digests: dict[Asked, bytes] = {}  # of what was given in this phase
-        self._told: dict[
-            Asked, Answer
-        ] = {}  # to sign-ins that the host made for a digest: they are not made again
+        self._told: dict[Asked, Answer] = {}  # of sign-ins made for a digest: they are not made again
         self._early: dict[Asked, Answer] = {}  # those of them that this phase expects
 
     def begin(self, phase: str, like: str = "", *, sign_in: bool = True) -> None:
@@ -83,7 +80,10 @@ class RequestsAhead:
         latest = {who: token for token, who in self._tokens.items()}
         self._left = self._learned.load(phase) or self._learned.load(like)
         signed_in = set(latest)
-        self._early = {asked: told[asked] for asked in self._left if asked in told}
+        self._early = told
+        self._left.update(
+            {asked: 1 for asked in told if asked not in self._left}
+        )  # a refused one is forgotten
         for asked in list(self._left):
             if asked in self._early:
                 token = self._token_in(self._early[asked], asked)
@@ -97,10 +97,6 @@ class RequestsAhead:
             elif asked.around is not None or asked.who not in {"", *signed_in}:
                 del self._left[asked]
         self._used.update(latest)
-
-    def expected(self) -> list[Asked]:
-        """The requests that are expected in this phase, in their order."""
-        return list(self._left)
 
     def for_digest(
         self, phase: str, number: Callable[[], int]
@@ -124,10 +120,15 @@ class RequestsAhead:
     def told(self, mux: Mux, numbers: Mapping[Asked, int]) -> None:
         """A digest was made: its sign-ins stand for those of the phase that may follow, and a refused one is not tried again."""
         for asked, number in numbers.items():
-            if asked.around is not None:
-                with contextlib.suppress(TimeoutError):
-                    if (answer := mux.wait(number, time.monotonic())) is not None:
-                        self._told[asked] = answer
+            if asked.around is None:
+                continue
+            answer: Answer | None = None
+            with contextlib.suppress(TimeoutError):
+                answer = mux.wait(number, time.monotonic())
+            if answer is not None:
+                self._told[asked] = answer
+            if answer is None or answer.status not in (200, NOT_MADE):
+                self._forget(asked.who)
 
     def digests(self) -> tuple[list[Asked], list[bytes]] | None:
         """What was asked in this phase and the digests of the answers; None = not all were given from here."""
@@ -150,10 +151,7 @@ class RequestsAhead:
         numbers, self._numbers = self._numbers, {}
         self._left.clear()
         self._used.clear()
-        early, self._early = self._early, {}
-        for asked, answer in early.items():
-            if answer.status not in (200, NOT_MADE):
-                self._forget(asked.who)
+        self._early = {}
         for asked, number in numbers.items():
             if asked.around is not None and not (mux is not None and _was_good(mux, number)):
                 self._forget(asked.who)
@@ -170,7 +168,7 @@ class RequestsAhead:
                 self._name, journal.READ, "ahead", f"{asked.method} {asked.url.split('?')[0]}"
             )
         services = self._services(to_make)
-        in_order = [asked for _, each in _by_service(to_make) for asked in each]
+        in_order = [asked for each in by_service(to_make).values() for asked in each]
         self._numbers = dict.fromkeys(in_order, -1)  # should sending fail, nobody knows what was done
         self._numbers = dict(zip(in_order, mux.ask_http(services), strict=True))
 
@@ -229,7 +227,7 @@ class RequestsAhead:
         sign_in = self._sign_ins.get(urlsplit(request.url or "").path)
         if sign_in is None or request.method != "POST":
             return
-        token = _dug(response, sign_in.token) if response.status_code == 200 else None
+        token = dug(response, sign_in.token) if response.status_code == 200 else None
         if token is None:
             self._forget(sign_in.who)
             return
@@ -243,7 +241,7 @@ class RequestsAhead:
         sign_in = self._sign_ins.get(urlsplit(asked.url).path)
         if sign_in is None or answer.status != 200:
             return None
-        return _dug_from(answer.stdout, sign_in.token)
+        return dug_from(answer.stdout, sign_in.token)
 
     def _forget(self, who: str) -> None:
         if who not in self._refused:
@@ -252,19 +250,17 @@ class RequestsAhead:
 
     def _is_for(self, found: Answer, request: requests.PreparedRequest, asked: Asked) -> bool:
         """Whether the host's answer is one to this very request, and one to be believed."""
-        status = found.status
-        if not isinstance(status, int) or not (200 <= status < 300 or 400 <= status < 500):
+        if not isinstance(found.status, int) or found.status // 100 not in (2, 4):
             return False
         if asked.around is not None:
-            return found.stderr.partition(b"\n")[0].decode() == hashlib.sha256(_body(request)).hexdigest()
-        return not asked.who or self._used.get(asked.who) == _token_of(request)
+            return found.stderr.partition(b"\n")[0].decode() == hashlib.sha256(body_of(request)).hexdigest()
+        return not asked.who or self._used.get(asked.who) == token_of(request)
 
     def _as_asked(self, request: requests.PreparedRequest, seconds: float) -> Asked | None:
-        headers = {name.lower() for name in request.headers}
         url = request.url or ""
-        if not headers <= _USUAL or request.headers.get("Accept") != "*/*" or mask(url) != url:
+        if not is_usual(request) or mask(url) != url:
             return None
-        token = _token_of(request)
+        token = token_of(request)
         if (
             request.method == "GET"
             and request.body is None
@@ -275,7 +271,7 @@ class RequestsAhead:
         sign_in = self._sign_ins.get(urlsplit(url).path)
         if request.method != "POST" or token or sign_in is None:
             return None
-        found = _recipe(_body(request), sign_in)
+        found = recipe_of(body_of(request), sign_in)
         return Asked("POST", url, seconds, sign_in.who, *found) if found is not None else None
 
     def _sign_in(self, asked: Asked) -> dict[str, Any] | None:
@@ -283,111 +279,12 @@ class RequestsAhead:
         sign_in = self._sign_ins.get(urlsplit(asked.url).path)
         if sign_in is None or asked.around is None or asked.who in self._refused:
             return None
-        given = sign_in.given()
-        if (given is None) != (asked.place == KEPT):
-            return None
-        return {
-            "before": asked.around[0],
-            "after": asked.around[1],
-            "value": given.reveal() if given is not None else None,
-            "file": sign_in.kept,
-            "unless": list(sign_in.unless),
-            "token": list(sign_in.token),
-        }
+        return way_in(asked, asked.around, sign_in)
 
     def _services(
         self, asked: Iterable[Asked], numbers: Mapping[Asked, int] | None = None
     ) -> list[dict[str, Any]]:
-        return [self._service(origin, each, numbers) for origin, each in _by_service(asked)]
-
-    def _service(
-        self, origin: tuple[str, str], each: Iterable[Asked], numbers: Mapping[Asked, int] | None
-    ) -> dict[str, Any]:
-        to = urlsplit("://".join(origin))
-        return {
-            "scheme": to.scheme,
-            "address": to.hostname or "",
-            "port": to.port or (443 if to.scheme == "https" else 80),
-            "known": self._used,
-            "requests": [
-                {
-                    **({"number": numbers[asked]} if numbers is not None else {}),
-                    "head": _head(asked),
-                    "seconds": asked.seconds,
-                    "who": asked.who,
-                    "sign_in": self._sign_in(asked),
-                }
-                for asked in each
-            ],
-        }
-
-
-def _by_service(asked: Iterable[Asked]) -> list[tuple[tuple[str, str], list[Asked]]]:
-    found: dict[tuple[str, str], list[Asked]] = defaultdict(list)
-    for each in asked:
-        to = urlsplit(each.url)
-        found[to.scheme, to.netloc].append(each)
-    return list(found.items())
-
-
-def _head(asked: Asked) -> str:
-    """Request line and headers as requests sends them, without the token, and without asking for a packed body."""
-    to = urlsplit(asked.url)
-    target = f"{to.path or '/'}?{to.query}" if to.query else to.path or "/"
-    host = to.hostname or ""
-    address = f"[{host}]" if ":" in host else host
-    usual = to.port in (None, 443 if to.scheme == "https" else 80)
-    lines = [
-        f"{asked.method} {target} HTTP/1.1",
-        f"Host: {address}" if usual else f"Host: {address}:{to.port}",
-        f"User-Agent: {requests.utils.default_user_agent()}",
-        "Accept-Encoding: identity",
-        "Accept: */*",
-        "Connection: keep-alive",
-        *(["Content-Type: application/json"] if asked.around is not None else []),
-    ]
-    return "".join(f"{line}\r\n" for line in lines)
-
-
-def _body(request: requests.PreparedRequest) -> bytes:
-    body = request.body or b""
-    return body.encode() if isinstance(body, str) else bytes(body)
-
-
-def _token_of(request: requests.PreparedRequest) -> str:
-    return request.headers.get("Authorization", "").removeprefix(_BEARER)
-
-
-def _recipe(body: bytes, sign_in: SignIn) -> tuple[tuple[str, str], str] | None:
-    """The body around the secret, and the secret's place; None = it is not known, or the rest holds a secret, too."""
-    try:
-        secret = json.loads(body)[sign_in.field]
-    except (ValueError, KeyError, TypeError):
-        return None
-    said = json.dumps(secret)
-    opening = f"{json.dumps(sign_in.field)}: "
-    before, found, after = body.decode().partition(opening + said)
-    if not (isinstance(secret, str) and secret and found):
-        return None
-    around = (before + opening + '"', '"' + after)
-    given = sign_in.given()
-    if mask("".join(around)) != "".join(around) or (given is not None and given.reveal() != secret):
-        return None
-    return around, KEPT if given is None else GIVEN
-
-
-def _dug(response: requests.Response, keys: Iterable[str]) -> str | None:
-    return _dug_from(response.content, keys)
-
-
-def _dug_from(body: bytes, keys: Iterable[str]) -> str | None:
-    try:
-        found = json.loads(body)
-        for key in keys:
-            found = found[key]
-    except (ValueError, KeyError, TypeError):
-        return None
-    return found if isinstance(found, str) else None
+        return services_of(asked, self._used, self._sign_in, numbers)
 
 
 def _refusal(found: Answer, asked: Asked) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from difyfleet.remote import digest_script, journal
+from difyfleet.remote.changes import about_to_change
 from difyfleet.remote.read_ahead import Evidence
 from tests.unit.remote import test_requests_ahead as requests_ahead
 from tests.unit.remote.test_requests_ahead import PHASE, Host, Service
@@ -118,6 +119,28 @@ def test_a_refusal_met_by_a_digest_is_the_answer_and_the_last_try(host: Host, se
     assert Service.asked["POST /login"] == 1
     assert digest(host) is None, "it is not signed in ahead any more"
     assert Service.asked["POST /login"] == 1
+
+
+def test_quick_looks_alone_try_a_wrong_password_once(host: Host, service: str) -> None:
+    """No full look ever gets to its own sign-in: the run is cut, or fails before."""
+    host.run(service, *PATHS)
+    Service.asked.clear()
+    Service.password = "another"
+    for _ in range(3):
+        assert digest(host) is None
+        host.ahead.close()
+    assert Service.asked["POST /login"] == 1
+
+
+def test_a_refusal_is_not_believed_after_a_change(host: Host, service: str) -> None:
+    host.run(service, *PATHS)
+    Service.password = "another"
+    host.new_run()
+    host.ahead.digest(PHASE)
+    host.ahead.begin(PHASE)
+    about_to_change(host)
+    Service.password = str(host.given)
+    assert host.log_in(service).ok
 
 
 def test_what_changes_by_use_alone_does_not_count() -> None:

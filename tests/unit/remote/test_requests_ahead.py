@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import requests
 
-from difyfleet.remote import http_script, journal, read_ahead
+from difyfleet.remote import journal, read_ahead
 from difyfleet.remote.changes import about_to_change
 from difyfleet.remote.http import ExecTunnelAdapter
 from difyfleet.remote.learned_reads import Learned
@@ -62,6 +62,9 @@ class Service(BaseHTTPRequestHandler):
             self.end_headers()
         elif self.path == "/cookie":
             self.say(200, "ümlaut", ("Set-Cookie", "a=b; Path=/"), ("Set-Cookie", "c=d; Path=/"))
+        elif self.path.startswith("/hangs-up"):
+            self.say(200, "and says nothing of it")
+            self.close_connection = True
         elif self.path == "/down":
             self.say(503, "not yet")
         elif self.path == "/missing":
@@ -509,17 +512,15 @@ def test_a_broken_file_has_no_requests(host: Host, text: str) -> None:
     assert len(host.requests.load(PHASE)) == 1
 
 
-def test_a_kept_connection_that_the_server_closed_is_opened_again(service: str) -> None:
+def test_a_kept_connection_that_the_server_closed_is_opened_again(host: Host, service: str) -> None:
     """As Dify's gunicorn does after two seconds; a GET may be sent again, a sign-in is sent on a connection of its own."""
-    host, _, port = service.removeprefix("http://").partition(":")
-    line = http_script.Line({"scheme": "http", "address": host, "port": int(port)}, 1 << 20)
-    agent = requests.utils.default_user_agent()
-    data = f"GET /value HTTP/1.1\r\nHost: x\r\nUser-Agent: {agent}\r\n\r\n".encode()
-    assert line.ask(data, SOON, True)[0] == 200
-    kept = line._socket
-    kept.shutdown(2)
-    assert line.ask(data, SOON, True)[0] == 200
-    line._socket.shutdown(2)
-    with pytest.raises(OSError, match=r"no answer|Broken pipe"):
-        line.ask(data, SOON, False)
-    line.close()
+    paths = ("/hangs-up", "/value?1", "/hangs-up?2")
+    body = ('{"email": "a@b.c", "password": "', '", "remember_me": true}')
+    sign_in = Asked("POST", f"{service}/login", SOON, "admin", body, "given")
+    asked = [*(Asked("GET", service + path, SOON) for path in paths), sign_in]
+    host.requests.save(PHASE, Counter(asked))
+    host.ahead.begin(PHASE)
+    assert all(host.get(service + path).ok for path in paths)
+    assert host.log_in(service).ok
+    assert Service.asked["POST /login"] == 1
+    assert ways()["http"] == 0
