@@ -18,7 +18,7 @@ _BOOT = """import sys
 for n, c in {sources}:
     m = sys.modules[n] = type(sys)(n)
     exec(c, m.__dict__)
-sys.stdout.buffer.write(m.{function}(*sys.argv[1:]))"""
+"""
 
 Call = tuple[str, ...]  # module, function, arguments; () = none
 
@@ -47,9 +47,18 @@ def scripted(call: Call, before: str = "") -> Command:
         before: shell words in front; they must not print, nor end it where the call would give something.
     """
     module, function, *arguments = call
-    sources = repr([(name, source(name).decode()) for name in modules(module)])
-    code = _BOOT.format(sources=sources, function=function)
+    code = f"{_loaded(module)}sys.stdout.buffer.write(m.{function}(*sys.argv[1:]))"
     return Command(f"{before}LC_ALL=C python3 -I -S -c {shlex.quote(code)} {shlex.join(arguments)}", *call)
+
+
+def program(module: str) -> str:
+    """A script with those that it imports, as one program: its function `main` gets the arguments."""
+    return f"{_loaded(module)}m.main(sys.argv[1:])\n"
+
+
+@functools.cache
+def _loaded(module: str) -> str:
+    return _BOOT.format(sources=repr([(name, source(name).decode()) for name in modules(module)]))
 
 
 @functools.cache

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from pyinfra.api import FactBase
+
+from difyfleet.host_calls import Command, scripted
 
 COMPOSE_FILE = "compose.yml"
 ENV_FILE = ".env"
@@ -18,12 +18,6 @@ RECORD_FILE = ".difyfleet-hashes"  # config hashes of the containers after the l
 
 # The caller's environment would win over .env, so compose never sees it.
 COMPOSE = "env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root docker compose"
-
-
-@functools.lru_cache(maxsize=1)
-def _script() -> str:
-    """The program that asks, sent to the host with each use: nothing has to be installed there before a plan."""
-    return Path(__file__).with_name("compose_script.py").read_text()
 
 
 @dataclass(frozen=True)
@@ -110,15 +104,13 @@ class ComposeProject(FactBase[ComposeState]):
         names: tuple[tuple[str, str], ...] = (),
         images: tuple[str, ...] = (),
         views: tuple[str, ...] = (),
-    ) -> str:
+    ) -> Command:
         job = {
             "project": project, "directory": directory, "files": [COMPOSE_FILE, ENV_FILE, RECORD_FILE],
             "names": [name for _, name in names], "images": images, "views": views, "compose": COMPOSE.split(),
         }  # fmt: skip
-        return (
-            "command -v docker >/dev/null 2>&1 && command -v python3 >/dev/null || exit 0;"
-            f" python3 -I -S -c {shlex.quote(_script())} {shlex.quote(json.dumps(job))}"
-        )
+        call = ("difyfleet.facts.compose_script", "project", json.dumps(job))
+        return scripted(call, "command -v python3 >/dev/null || exit 0; ")
 
     @staticmethod
     def default() -> ComposeState:

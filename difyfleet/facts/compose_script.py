@@ -3,55 +3,42 @@
 One process and one socket instead of a `docker` client for each question: a client costs 50 ms of processor time or more, and a
 plan asks for four projects. Nothing is printed where no engine answers. Environments of containers hold secrets and stay here.
 
-One JSON object on argv: `project`, `directory`, `files` (names of compose.yml, .env and the record), `names` (container names),
+The job is one JSON object: `project`, `directory`, `files` (names of compose.yml, .env and the record), `names` (container names),
 `images` (references), `views` ("service:/path"), `compose` (argv of compose).
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import socket
-import subprocess
-import sys
+
+from difyfleet.facts.engine_socket_script import get, image, quoted, running
+from difyfleet.known_script import known, program, state_of
+from difyfleet.light_script import dumps, loads, sha256
 
 TYPE_CHECKING = False  # typing itself is not imported: it costs more than a question
 if TYPE_CHECKING:
     from typing import Any
 
-SOCKET = "/var/run/docker.sock"
-TIMEOUT = 20.0  # seconds; an engine that hangs counts as none
 COMPOSE_TIMEOUT = 120.0  # seconds
 LABEL = "com.docker.compose."
-
-
-def get(path: str) -> Any:
-    """What the engine answers to GET, or None. HTTP/1.0: no chunks, and the end of the connection is the end of the answer."""
-    with socket.socket(socket.AF_UNIX) as link:
-        link.settimeout(TIMEOUT)
-        link.connect(SOCKET)
-        link.sendall(f"GET {path} HTTP/1.0\r\nHost: docker\r\n\r\n".encode())
-        parts = []
-        while True:
-            part = link.recv(1 << 16)
-            if not part:
-                break
-            parts.append(part)
-    head, _, body = b"".join(parts).partition(b"\r\n\r\n")
-    return json.loads(body.decode()) if head.split(b" ", 2)[1:2] == [b"200"] else None
-
-
-def quoted(text: str) -> str:
-    """For a query of a URL; the standard library's own costs more to import than the whole answer."""
-    return "".join(
-        c if c.isalnum() and c.isascii() else "".join(f"%{b:02X}" for b in c.encode()) for c in text
+PLUGINS = tuple(
+    f"{folder}/cli-plugins"
+    for folder in (
+        "/root/.docker",
+        "/usr/local/lib/docker",
+        "/usr/local/libexec/docker",
+        "/usr/lib/docker",
+        "/usr/libexec/docker",
     )
+)  # where `docker` looks for compose, with HOME=/root
+# What could make compose look at other files than its two, or find other words than stand there.
+BEYOND = (b"env_file", b"label_file", b"include", b"extends", b"build", b"configs:", b"secrets:", b'configs"', b'secrets"', b"configs'",
+          b"secrets'", b"\\x", b"\\u", b"\\U", b"COMPOSE_")  # fmt: skip
 
 
 def listed(**filters: list[str]) -> list[str]:
     """IDs of the containers, also of stopped ones, that these filters of the engine find."""
-    return [each["Id"] for each in get("/containers/json?all=1&filters=" + quoted(json.dumps(filters))) or ()]
+    return [each["Id"] for each in get("/containers/json?all=1&filters=" + quoted(dumps(filters))) or ()]
 
 
 def container(data: Any) -> dict[str, Any]:
@@ -69,11 +56,11 @@ def container(data: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def sha256(path: str) -> str | None:
+def hash_of(path: str) -> str | None:
     """Hash of a file's content; None where it cannot be read."""
     try:
         with open(path, "rb") as stream:
-            return hashlib.sha256(stream.read()).hexdigest()
+            return str(sha256(stream.read()).hexdigest())
     except OSError:
         return None
 
@@ -85,12 +72,25 @@ def view(job: Any, containers: list[dict[str, Any]], wanted: str) -> str | None:
         labels = each["labels"] or {}
         mine = labels.get(LABEL + "project") == job["project"] and labels.get(LABEL + "service") == service
         if mine and each["pid"]:
-            return sha256("/proc/{}/root{}".format(each["pid"], path))
+            return hash_of("/proc/{}/root{}".format(each["pid"], path))
     return None
 
 
 def hashes(job: Any) -> tuple[str | None, str | None]:
     """What compose makes of the files: (its output, None), or (None, its words)."""
+    said = known(
+        "compose " + dumps([job["project"], job["directory"], job["compose"]]),
+        lambda: inputs(job),
+        lambda: dumps(asked(job)),
+    )
+    loaded, error = loads(said)
+    return loaded, error
+
+
+def asked(job: Any) -> tuple[str | None, str | None]:
+    """As `hashes`, from compose itself."""
+    import subprocess
+
     done = subprocess.run(
         job["compose"] + ["-p", job["project"], "-f", job["files"][0], "config", "--hash", "*"],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -100,6 +100,26 @@ def hashes(job: Any) -> tuple[str | None, str | None]:
     return (said, None) if done.returncode == 0 else (None, said)
 
 
+def inputs(job: Any) -> str | None:
+    """State of all that compose looks at; None = it may look further. Its own settings are left alone by `env -i` (facts.compose.COMPOSE)."""
+    directory, docker = os.path.realpath(job["directory"]), program("docker")
+    texts = []
+    for name in job["files"][:2]:
+        try:
+            with open(os.path.join(directory, name), "rb") as stream:
+                texts.append(stream.read())
+        except FileNotFoundError:
+            texts.append(b"")
+    if docker is None or b"COMPOSE_" in texts[1] or any(word in texts[0] for word in BEYOND):
+        return None
+    programs = state_of(
+        docker, "/root/.docker/config.json", *PLUGINS, *(f"{folder}/docker-compose" for folder in PLUGINS)
+    )
+    if programs is None or os.path.lexists("/root/.docker/config.json"):
+        return None
+    return dumps([directory, programs, *(sha256(text).hexdigest() for text in texts)])
+
+
 def read(job: Any) -> dict[str, Any]:
     """The whole answer: what the job names, as found."""
     ids = listed(label=[LABEL + "project=" + job["project"]])
@@ -107,10 +127,7 @@ def read(job: Any) -> dict[str, Any]:
         ids += listed(name=[f"^/{name}$" for name in job["names"]])
     found = [get(f"/containers/{each}/json") for each in sorted(set(ids))]
     containers = [container(each) for each in found if each]  # one may have gone since
-    images = {
-        name: (get("/images/{}/json".format(quoted(name).replace("%2F", "/"))) or {}).get("Id")
-        for name in job["images"]
-    }
+    images = {name: (image(name) or {}).get("Id") for name in job["images"]}
     paths = {name: os.path.join(job["directory"], name) for name in job["files"]}
     compose_file, env_file, record = job["files"]
     loaded, error = hashes(job) if os.path.isfile(paths[compose_file]) else (None, None)
@@ -120,21 +137,19 @@ def read(job: Any) -> dict[str, Any]:
     except OSError:
         recorded = ""
     return {
-        "project": job["project"], "containers": containers, "images": images, "files": {name: sha256(paths[name]) for name in (compose_file, env_file)},
+        "project": job["project"], "containers": containers, "images": images, "files": {name: hash_of(paths[name]) for name in (compose_file, env_file)},
         "hashes": loaded, "error": error, "recorded": recorded, "seen": {each: view(job, containers, each) for each in job["views"]},
     }  # fmt: skip
 
 
-def main() -> None:
-    """Print the answer; nothing where no engine answers."""
-    job = json.loads(sys.argv[1])
+def project(text: str) -> bytes:
+    """The answer to a job; nothing where there is no `docker` or no engine answers."""
+    if program("docker") is None or not running():
+        return b""
+    job = loads(text)
     try:
         if get("/version") is None:
-            return
+            return b""
     except (OSError, ValueError):
-        return
-    json.dump(read(job), sys.stdout)
-
-
-if __name__ == "__main__":
-    main()
+        return b""
+    return (dumps(read(job)) + "\n").encode()

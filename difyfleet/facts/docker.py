@@ -9,7 +9,9 @@ from typing import Any
 
 from pyinfra.api import FactBase
 
+from difyfleet.facts import docker_script
 from difyfleet.facts.fitness import sections
+from difyfleet.host_calls import Command
 
 # Reasons for a restart that have not been followed by one yet, one a line. In /run: a reboot is a restart, too.
 PENDING = "/run/difyfleet/docker.restart"
@@ -19,13 +21,21 @@ RUNNING = '[ -e /run/docker.pid ] && kill -0 "$(cat /run/docker.pid)" 2>/dev/nul
 
 _UNIT_KEYS = "LoadState,ActiveState,SubState,UnitFileState,FragmentPath,NeedDaemonReload,Result"
 
+# What is looked at, without what changes all the time. With the daemon away there is nothing but the client's half.
+_INFO = (
+    "{{if .ServerVersion}}{"
+    + ",".join(f'"{name}":{{{{json .{name}}}}}' for name in docker_script.INFO)
+    + ',"Mirrors":{{json .RegistryConfig.Mirrors}},"Log":{{json .Plugins.Log}}'
+    + ',"Compose":"{{range .ClientInfo.Plugins}}{{if eq .Name "compose"}}{{.Version}}{{end}}{{end}}"}{{end}}'
+)
+
 _SCRIPT = f"""
 export LC_ALL=C
-echo '##unit'; systemctl show docker.service -p {_UNIT_KEYS} 2>/dev/null
-echo '##socket'; systemctl is-enabled docker.socket 2>/dev/null; systemctl is-active docker.socket 2>/dev/null
+echo '##unit'; systemctl show docker.service -p {_UNIT_KEYS} 2>/dev/null | sort
+echo '##socket'; systemctl is-enabled docker.socket 2>/dev/null | grep -x enabled; systemctl is-active docker.socket 2>/dev/null | grep -x active
 echo '##pending'; cat {PENDING} 2>/dev/null
 echo '##firewalld'; if command -v firewall-cmd >/dev/null; then systemctl is-active firewalld 2>/dev/null; else echo absent; fi
-echo '##info'; if {RUNNING}; then timeout 20 docker info --format '{{{{json .}}}}' 2>/dev/null
+echo '##info'; if {RUNNING}; then timeout 20 docker info --format '{_INFO}' 2>/dev/null
 echo '##chains'; if command -v iptables >/dev/null; then
 if iptables -w 5 -t nat -nL DOCKER >/dev/null 2>&1 && iptables -w 5 -nL DOCKER >/dev/null 2>&1; then echo ok; else echo missing; fi; fi; fi
 """
@@ -74,8 +84,8 @@ class DockerService:
 class Docker(FactBase[DockerService]):
     """State of the Docker service; the default is a host without one."""
 
-    def command(self) -> str:
-        return f"({_SCRIPT}true)"
+    def command(self) -> Command:
+        return Command(f"({_SCRIPT}true)", "difyfleet.facts.docker_script", "service", _UNIT_KEYS, PENDING)
 
     @staticmethod
     def default() -> DockerService:
@@ -104,25 +114,23 @@ class Docker(FactBase[DockerService]):
 
 
 def parse_info(text: str) -> DaemonInfo | None:
-    """`docker info --format '{{json .}}'`. With the daemon away it still prints the client's half: that is None here."""
+    """What _INFO makes of `docker info`; None = the daemon does not answer."""
     if not text.strip():
         return None
     raw: Mapping[str, Any] = json.loads(text)
     if not raw.get("ServerVersion"):
         return None
-    plugins = (raw.get("ClientInfo") or {}).get("Plugins") or []
-    compose = next((plugin.get("Version", "") for plugin in plugins if plugin.get("Name") == "compose"), "")
     return DaemonInfo(
         version=raw["ServerVersion"],
-        mirrors=tuple(url.rstrip("/") for url in (raw.get("RegistryConfig") or {}).get("Mirrors") or ()),
+        mirrors=tuple(url.rstrip("/") for url in raw.get("Mirrors") or ()),
         live_restore=bool(raw.get("LiveRestoreEnabled")),
         log_driver=raw.get("LoggingDriver", ""),
-        log_drivers=frozenset((raw.get("Plugins") or {}).get("Log") or ()),
+        log_drivers=frozenset(raw.get("Log") or ()),
         root=raw.get("DockerRootDir", ""),
         storage_driver=raw.get("Driver", ""),
         cgroup=f"{raw.get('CgroupVersion', '')}/{raw.get('CgroupDriver', '')}",
         containers=int(raw.get("Containers") or 0),
-        compose=compose.removeprefix("v"),
+        compose=str(raw.get("Compose") or "").removeprefix("v"),
         warnings=tuple(raw.get("Warnings") or ()),
     )
 
@@ -135,15 +143,24 @@ class Forwarding:
     lines: tuple[tuple[str, str], ...] = field(default=())  # (file, value) in no particular order
 
 
+_SYSCTL = (
+    "/proc/sys/net/ipv4/ip_forward",
+    "/etc/sysctl.conf",
+    "/etc/sysctl.d",
+    "/run/sysctl.d",
+    "/usr/lib/sysctl.d",
+)
+
+
 class IpForward(FactBase[Forwarding]):
     """IPv4 forwarding in the kernel and in the sysctl files."""
 
-    def command(self) -> str:
+    def command(self) -> Command:
+        call = ("difyfleet.facts.files_script", "forwarding", *_SYSCTL)
         pattern = r"^[[:space:]]*net[./]ipv4[./]ip_forward[[:space:]]*="
-        return (
-            "cat /proc/sys/net/ipv4/ip_forward 2>/dev/null || echo; "
-            f"grep -HE '{pattern}' /etc/sysctl.conf /etc/sysctl.d/*.conf /run/sysctl.d/*.conf /usr/lib/sysctl.d/*.conf 2>/dev/null; true"
-        )
+        places = " ".join([_SYSCTL[1], *(f"{folder}/*.conf" for folder in _SYSCTL[2:])])
+        text = f"export LC_ALL=C; cat {_SYSCTL[0]} 2>/dev/null || echo; grep -HE '{pattern}' {places} 2>/dev/null; true"
+        return Command(text, *call)
 
     @staticmethod
     def default() -> Forwarding:

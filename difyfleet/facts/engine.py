@@ -11,6 +11,7 @@ from typing import Any
 from pyinfra.api import FactBase
 
 from difyfleet.facts.fitness import sections
+from difyfleet.host_calls import Command
 
 MANIFEST = "/etc/difyfleet/engine.json"
 DOWNLOADS = "/var/lib/difyfleet/downloads"
@@ -48,14 +49,15 @@ class StaticEngine:
 class StaticEngineFiles(FactBase[StaticEngine]):
     """Manifest and files of a static installation."""
 
-    def command(self, paths: tuple[str, ...]) -> str:
+    def command(self, paths: tuple[str, ...]) -> Command:
         listed = " ".join(map(shlex.quote, paths))
-        return (
+        text = (
             f"(export LC_ALL=C; echo '##manifest'; cat {MANIFEST} 2>/dev/null; echo; echo '##files'; "
             f"stat -c '%n|%a|%U:%G|%s|%Y|%Z|%i' {listed} 2>/dev/null; echo '##group'; getent group docker >/dev/null && echo yes; "
             "echo '##owner'; command -v rpm >/dev/null && [ -e /usr/bin/dockerd ] && rpm -qf --qf '%{NAME}\\n' /usr/bin/dockerd 2>/dev/null "
             "| grep -v 'not owned'; true)"
         )
+        return Command(text, "difyfleet.facts.engine_script", "static_files", MANIFEST, *paths)
 
     @staticmethod
     def default() -> StaticEngine:

@@ -11,6 +11,7 @@ import pwd
 import stat
 from binascii import b2a_base64
 
+from difyfleet.known_script import NotPlain
 from difyfleet.light_script import sha256
 
 KINDS = {
@@ -18,10 +19,6 @@ KINDS = {
     stat.S_IFBLK: "block special file", stat.S_IFCHR: "character special file",
 }  # fmt: skip
 LARGEST = 64 << 20  # bytes; a larger file is left to programs that need no room for it
-
-
-class NotPlain(Exception):
-    """The command has to be run."""
 
 
 def looked_at(path: str) -> os.stat_result | None:
@@ -152,3 +149,38 @@ def secrets(folder: str) -> bytes:
         owner = f"{stat.S_IMODE(state.st_mode):o}|{user(state.st_uid)}:{group(state.st_gid)}"
         told.append(name + f"|{owner}|".encode() + data.rstrip(b"\n") + b"\n")
     return b"".join(told)
+
+
+def forwarding(kernel: str, first: str, *folders: str) -> bytes:
+    """See facts.docker.IpForward.
+
+    Args:
+        kernel: the switch's file.
+        first, folders: a settings file, and folders with more.
+    """
+    now = content(kernel, follow=True)
+    told = b"\n" if now is None else now
+    files = [first]
+    for folder in folders:
+        try:
+            names = sorted(
+                name
+                for name in os.listdir(os.fsencode(folder))
+                if name.endswith(b".conf") and name[:1] != b"."
+            )
+        except FileNotFoundError:
+            continue
+        files += [f"{folder}/{name.decode('ascii')}" for name in names]
+    for path in files:
+        text = content(path, follow=True)
+        if text is None:
+            if looked_at(path) is not None:
+                raise NotPlain(path)
+            continue
+        if not text.isascii() or b"\0" in text or b"\r" in text:
+            raise NotPlain(path)
+        for line in text.split(b"\n"):
+            name, equals, _ = line.partition(b"=")
+            if equals and name.strip(b" \t\v\f").replace(b"/", b".") == b"net.ipv4.ip_forward":
+                told += path.encode() + b":" + line + b"\n"
+    return told

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 from pyinfra.api import FactBase
 
+from difyfleet.host_calls import Command
+
 # Packages that bring their own dockerd, containerd or runc, or a `docker` command that is not Docker's.
 CONFLICTING = ("docker-engine", "podman-docker", "podman", "runc", "containerd", "docker-runc", "libnetwork")
 # Docker's own packages: fine with method rpm, in the way of method static.
@@ -39,12 +41,13 @@ echo '##client'; p=$$; while [ "${p:-0}" -gt 1 ]; do
 c=$(tr '\0' '\n' <"/proc/$p/environ" 2>/dev/null | sed -n 's/^SSH_CONNECTION=//p')
 [ -n "$c" ] && { echo "${c%% *}"; break; }
 p=$(sed -n 's/^PPid:[[:space:]]*//p' "/proc/$p/status" 2>/dev/null); done
-echo '##listeners'; if command -v ss >/dev/null; then ss -Hltnp 2>/dev/null; else echo 'no ss'; fi
+echo '##listeners'; if command -v ss >/dev/null; then ss -Hltnp 2>/dev/null | awk '{ $2 = 0; $3 = 0; print }' | sort; else echo 'no ss'; fi
 up=; [ -e /run/docker.pid ] && kill -0 "$(cat /run/docker.pid)" 2>/dev/null && up=1
-echo '##containers'; [ -n "$up" ] && timeout 15 docker ps --format \
-'{{.Names}}|{{.Ports}}|{{.Label "com.docker.compose.project"}}|{{.Label "com.docker.compose.project.working_dir"}}' 2>/dev/null
-echo '##images'; [ -n "$up" ] && timeout 15 docker image ls --format '{{.Repository}}:{{.Tag}}' 2>/dev/null
-echo '##models'; [ -d "$MODELS/models/manifests" ] && cd "$MODELS/models/manifests" && find . -type f
+echo '##containers'; [ -n "$up" ] && timeout 15 docker ps -q --no-trunc 2>/dev/null | sort | xargs -r timeout 15 docker inspect --format \
+'{{.Name}}|{{range $p, $all := .NetworkSettings.Ports}}{{range $all}}{{.HostIp}}:{{.HostPort}}->{{$p}}, {{end}}{{end}}|'\
+'{{index .Config.Labels "com.docker.compose.project"}}|{{index .Config.Labels "com.docker.compose.project.working_dir"}}' 2>/dev/null
+echo '##images'; [ -n "$up" ] && timeout 15 docker image ls --format '{{.Repository}}:{{.Tag}}' 2>/dev/null | sort -u
+echo '##models'; [ -d "$MODELS/models/manifests" ] && cd "$MODELS/models/manifests" && find . -type f | sort
 echo '##time'; date +%s.%N
 """
 
@@ -117,11 +120,12 @@ class HostFitness(FactBase[Fitness]):
     only asked while dockerd runs: a connect to a systemd docker.socket would start it.
     """
 
-    def command(self, folders: tuple[str, ...], models: str) -> str:
+    def command(self, folders: tuple[str, ...], models: str) -> Command:
         # In a subshell: `cd` and the variables must not leak into commands that a batch runs after this one.
         names = " ".join((*CONFLICTING, *UPSTREAM))
         wanted = " ".join(folders)
-        return f"(FOLDERS={shlex.quote(wanted)}; MODELS={shlex.quote(models)}; PACKAGES={shlex.quote(names)}{_SCRIPT}true)"
+        text = f"(FOLDERS={shlex.quote(wanted)}; MODELS={shlex.quote(models)}; PACKAGES={shlex.quote(names)}{_SCRIPT}true)"
+        return Command(text, "difyfleet.facts.fitness_script", "fitness", wanted, models, names)
 
     @staticmethod
     def default() -> Fitness:
@@ -213,12 +217,13 @@ def _listener(line: str) -> Listener | None:
 
 def _container(line: str) -> Published:
     name, ports, project, working_dir = line.split("|", 3)
-    return Published(name, project, working_dir, published_ports(ports))
+    return Published(name.lstrip("/"), project, working_dir, published_ports(ports))
 
 
 def published_ports(text: str) -> tuple[tuple[str, int], ...]:
-    """(address, port) pairs of `docker ps`'s port column, ranges written out, TCP only."""
+    """(address, port) pairs of lists such as `0.0.0.0:80->80/tcp, :::80->80/tcp`, ranges written out, TCP only."""
     found: list[tuple[str, int]] = []
     for address, low, high in re.findall(r"(\S+?):(\d+)(?:-(\d+))?->\d+(?:-\d+)?/tcp", text):
+        address = f"[{address}]" if ":" in address and address[0] != "[" else address
         found += [(address, port) for port in range(int(low), int(high or low) + 1)]
     return tuple(found)

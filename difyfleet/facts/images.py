@@ -11,6 +11,7 @@ from pyinfra.api import FactBase
 
 from difyfleet.facts.docker import RUNNING
 from difyfleet.facts.fitness import sections
+from difyfleet.host_calls import Command
 
 PULLS = "/run/difyfleet/pulls"  # log and exit code of each pull; gone after a reboot, as the pulls themselves
 
@@ -28,10 +29,11 @@ class Image:
 class LocalImages(FactBase[tuple[Image, ...] | None]):
     """Those of the named images (references or IDs) that are there; None = Docker is down, nobody can say."""
 
-    def command(self, names: tuple[str, ...]) -> str:
+    def command(self, names: tuple[str, ...]) -> Command:
         form = '{"id":{{json .Id}},"tags":{{json .RepoTags}},"digests":{{json .RepoDigests}},"size":{{json .Size}}}'
         listed = " ".join(map(shlex.quote, names))
-        return f"if {RUNNING}; then echo '##up'; timeout 60 docker image inspect --format {shlex.quote(form)} {listed} 2>/dev/null; fi; true"
+        text = f"if {RUNNING}; then echo '##up'; timeout 60 docker image inspect --format {shlex.quote(form)} {listed} 2>/dev/null; fi; true"
+        return Command(text, "difyfleet.facts.docker_script", "images", *names)
 
     @staticmethod
     def default() -> None:

@@ -7,15 +7,18 @@ from collections.abc import Iterable
 
 from pyinfra.api import FactBase
 
+from difyfleet.host_calls import Command
+
 _ENDED = ("exited", "failed", "dead")
 
 
 class EndedJobs(FactBase[tuple[str, ...]]):
     """Units of one kind of job (see remote/jobs.py) that run no more."""
 
-    def command(self, kind: str) -> str:
-        pattern = shlex.quote(f"difyfleet-{kind}-*.service")
-        return f"command -v systemctl >/dev/null || exit 0; systemctl list-units --all --plain --no-legend {pattern}"
+    def command(self, kind: str) -> Command:
+        pattern = f"difyfleet-{kind}-*.service"
+        text = f"command -v systemctl >/dev/null || exit 0; systemctl list-units --all --plain --no-legend {shlex.quote(pattern)}"
+        return Command(text, "difyfleet.facts.systemd_script", "units", pattern)
 
     @staticmethod
     def default() -> tuple[str, ...]:

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from pyinfra.api import FactBase
 
+from difyfleet.facts.docker import RUNNING
+from difyfleet.host_calls import Command
+
 
 @dataclass(frozen=True)
 class Network:
@@ -22,11 +25,13 @@ class Network:
 class NetworkState(FactBase[Network | None]):
     """A Docker network by name; None = there is none (or no Docker)."""
 
-    def command(self, network: str) -> str:
-        return (
-            "command -v docker >/dev/null || exit 0; "
-            f"docker network inspect --format '{{{{json .}}}}' {shlex.quote(network)} 2>/dev/null || true"
+    def command(self, network: str) -> Command:
+        form = '{"Name":{{json .Name}},"Driver":{{json .Driver}},"Internal":{{json .Internal}}}'
+        text = (
+            f"command -v docker >/dev/null && {RUNNING} || exit 0; "
+            f"timeout 60 docker network inspect --format {shlex.quote(form)} {shlex.quote(network)} 2>/dev/null | grep . || true"
         )
+        return Command(text, "difyfleet.facts.docker_script", "network", network)
 
     @staticmethod
     def default() -> None:

@@ -6,24 +6,26 @@ truncated blob (it trusts blobs by name, see platform facts of 0.4.7).
 
 from __future__ import annotations
 
-import functools
 import json
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from pyinfra.api import FactBase
+
+from difyfleet.host_calls import Command, program, scripted
 
 RECORD = "/var/lib/difyfleet/ollama-verified.json"
 HASH_TIMEOUT = 7200  # seconds; hashing what is not recorded yet reads whole models from disk
 
 
-@functools.lru_cache(maxsize=1)
+_SCRIPT = "difyfleet.facts.ollama_store_script"
+
+
 def store_script() -> str:
     """The program that reads the store, sent to the host with each use: nothing has to be installed there before a plan."""
-    return Path(__file__).with_name("ollama_store_script.py").read_text()
+    return program(_SCRIPT)
 
 
 @dataclass(frozen=True)
@@ -137,10 +139,10 @@ def run_script(*arguments: str) -> str:
 class OllamaStore(FactBase[Store]):
     """The model store under a data folder; an empty one where there is none yet."""
 
-    def command(self, data_dir: str, deep: bool = False) -> str:
+    def command(self, data_dir: str, deep: bool = False) -> Command:
         """deep: hash every blob, recorded or not."""
-        arguments = ["report", f"{data_dir}/models", RECORD] + (["deep"] if deep else [])
-        return f"command -v python3 >/dev/null || exit 0; python3 -c {shlex.quote(store_script())} {shlex.join(arguments)}"
+        arguments = (f"{data_dir}/models", RECORD, *(["deep"] if deep else []))
+        return scripted((_SCRIPT, "report", *arguments), "command -v python3 >/dev/null || exit 0; ")
 
     @staticmethod
     def default() -> Store:

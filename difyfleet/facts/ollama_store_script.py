@@ -10,11 +10,13 @@ look would be too slow: RECORD remembers size, mtime and ctime of each blob that
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import sys
-from typing import Any
+
+from difyfleet.light_script import dumps, loads, sha256
+
+TYPE_CHECKING = False  # typing itself is not imported: it costs more than a question
+if TYPE_CHECKING:
+    from typing import Any
 
 DEFAULT_PREFIXES = ("registry.ollama.ai/library/", "registry.ollama.ai/")
 
@@ -35,8 +37,10 @@ def stamp(path: str) -> list[int]:
     return [info.st_size, info.st_mtime_ns, info.st_ctime_ns]
 
 
-def sha256(path: str) -> str:
+def hash_of(path: str) -> str:
     """Hash of a file in hex, read 4 MiB at a time."""
+    import hashlib
+
     digest = hashlib.sha256()
     with open(path, "rb") as stream:
         for piece in iter(lambda: stream.read(1 << 22), b""):
@@ -48,7 +52,7 @@ def read_record(path: str) -> dict[str, Any]:
     """What was proved before; empty where there is no (readable) record."""
     try:
         with open(path) as stream:
-            found = json.load(stream)
+            found = loads(stream.read())
     except (OSError, ValueError):
         found = {}
     return {"blobs": dict(found.get("blobs", {})), "answered": dict(found.get("answered", {}))}
@@ -56,10 +60,12 @@ def read_record(path: str) -> dict[str, Any]:
 
 def write_record(path: str, record: dict[str, Any]) -> None:
     """Put a new record in place of the old one, root-only, whole or not at all."""
+    import json
+
     temp = path + ".new"
     handle = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "w") as stream:
-        json.dump(record, stream, indent=1, sort_keys=True)
+        stream.write(json.dumps(record, indent=1, sort_keys=True))
         stream.write("\n")
         stream.flush()
         os.fsync(stream.fileno())
@@ -73,13 +79,13 @@ def read_manifest(root: str, path: str) -> dict[str, Any]:
     model: dict[str, Any] = {
         "name": short_name(os.path.relpath(path, root)),
         "path": path,
-        "digest": hashlib.sha256(raw).hexdigest(),
+        "digest": sha256(raw).hexdigest(),
         "modified": int(os.stat(path).st_mtime),
         "blobs": [],
         "error": None,
     }
     try:
-        manifest = json.loads(raw.decode())
+        manifest = loads(raw.decode())
         for part in [manifest["config"], *manifest["layers"]]:
             if part.get("digest"):
                 model["blobs"].append(
@@ -100,7 +106,7 @@ def blob_state(path: str, blob: dict[str, Any], recorded: Any, deep: bool) -> di
     if before[0] != blob["size"]:
         found["state"] = "size"
     elif deep or recorded != before:
-        right = sha256(path) == blob["digest"].split(":", 1)[-1] and stamp(path) == before
+        right = hash_of(path) == blob["digest"].split(":", 1)[-1] and stamp(path) == before
         found["state"] = "ok" if right else "hash"
         found["proved"] = right
     return found
@@ -126,6 +132,11 @@ def read_store(models_dir: str, record: dict[str, Any], deep: bool) -> dict[str,
     return {"models": models, "blobs": blobs, "strays": strays, "answered": record["answered"]}
 
 
+def report(models_dir: str, record_path: str, *deep: str) -> bytes:
+    """What is there as one line of JSON."""
+    return (dumps(read_store(models_dir, read_record(record_path), deep=bool(deep))) + "\n").encode()
+
+
 def main(arguments: list[str]) -> None:
     """One of the three actions above."""
     action, models_dir, record_path = arguments[:3]
@@ -140,8 +151,4 @@ def main(arguments: list[str]) -> None:
         names = {model["name"]: model["digest"] for model in store["models"]}
         answered = {name: digest for name, digest in record["answered"].items() if names.get(name) == digest}
         write_record(record_path, {"blobs": proved, "answered": answered})
-    print(json.dumps(store))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+    print(dumps(store))

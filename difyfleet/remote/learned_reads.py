@@ -1,6 +1,7 @@
 """Which reads a run makes of a host: remembered by the controller, so that the next run of the same deploy can ask for them at once.
 
-Commands only, never an answer; a command that holds a secret is not kept (the door sees to that).
+Commands only, never an answer; a command that holds a secret is not kept (the door sees to that). And what programs said of files that are
+still the same: versions, compose's hashes (known_script.py).
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from difyfleet.host_calls import Call
 from difyfleet.paths import write_whole
 
 _VERSION = 2
+_KNOWN = "known"  # no phase
+Known = dict[str, list[str]]  # see known_script.py
 
 
 class Read(NamedTuple):
@@ -61,11 +64,29 @@ class Learned:
         said = json.dumps([self.digest, lines, list(requests)])
         return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()
 
+    def known(self) -> Known:
+        """What the host's calls have found out of files that rarely change."""
+        entry = self._file().get(_KNOWN, {})
+        try:
+            if entry["digest"] != self.digest:
+                return {}
+            return {str(name): [str(state), str(found)] for name, (state, found) in entry["known"].items()}
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return {}
+
+    def keep_known(self, news: Known) -> None:
+        """Keep it for the next channel."""
+        self._write(_KNOWN, {"digest": self.digest, "known": {**self.known(), **news}})
+
     def save(self, phase: str, reads: Counter[Read]) -> None:
         """Keep what a phase has read for the next run."""
         if list(reads.items()) == list(self.load(phase).items()):  # their order stands in digests
             return
-        entry = {"digest": self.digest, "reads": [[*read, times] for read, times in reads.items()]}
+        self._write(
+            phase, {"digest": self.digest, "reads": [[*read, times] for read, times in reads.items()]}
+        )
+
+    def _write(self, phase: str, entry: dict[str, Any]) -> None:
         phases = {**self._file(), phase: entry}
         write_whole(
             self.path, json.dumps({"version": _VERSION, "phases": phases}, ensure_ascii=False, indent=0)

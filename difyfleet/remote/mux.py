@@ -88,6 +88,7 @@ class Mux:
         self._pipes: dict[int, Pipe] = {}
         self._data = bytearray()
         self._began = time.monotonic()
+        self.news: dict[str, list[str]] = {}  # what calls have found out, for the next channel
         self._sent = set(host_calls.modules(_MAIN))  # scripts
         self._channel = open_channel(line_behind(sudo) if sudo else LINE)
         self._channel.settimeout(START)
@@ -100,6 +101,14 @@ class Mux:
     def alive(self) -> bool:
         """Whether it can be used."""
         return self._ended is None
+
+    def tell(self, known: dict[str, list[str]]) -> None:
+        """What calls have found out in earlier channels (known_script.py).
+
+        Raises:
+            SSHException, OSError, EOFError: the channel is broken.
+        """
+        self._send(["known", known])
 
     def ask(self, reads: Iterable[Read]) -> dict[Read, int]:
         """Have reads run; their numbers, for `wait`.
@@ -260,6 +269,8 @@ class Mux:
                     self._under_way.discard(number)
                     self._answers[number] = answer
                     self._news.notify_all()
+        elif kind == b"known":
+            self.news.update(json.loads(self._take(int(words[0]))))
         elif kind == b"data":
             data = self._take(int(words[1]))
             pipe = self._pipes.get(int(words[0]))

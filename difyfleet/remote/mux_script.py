@@ -3,6 +3,7 @@
 Standard input: one line of JSON (see `Mux`), then requests, a JSON list a line; when it closes the controller has lost interest.
 
     ["code", MODULE, BYTES] and so many bytes                a script for calls, by its name
+    ["known", {NAME: [STATE, FOUND]}]                        what calls have found out before (known_script.py)
     ["reads", [[NUMBER, LINE, SECONDS, ASKS, CALL], ...]]    run these; SECONDS each may take, ASKS: sudo wants the password
     ["digest", ID, READS, SERVICES]                          run and make these, and tell one digest of all their answers (digest_script.py); of
                                                              sign-ins the answer, too
@@ -12,8 +13,8 @@ Standard input: one line of JSON (see `Mux`), then requests, a JSON list a line;
 
 Standard output: `NONCE ready`, then per read `NONCE read NUMBER STATUS SECONDS BYTES BYTES` and so many bytes of its standard output
 and of its standard error (STATUS is the exit status, -1 for a signal, `late`, `large` or `other`; SECONDS on this program's clock; of a request,
-its body and head), and per
-block of a pipe `NONCE data ID BYTES` and so many bytes; none = it has ended. `NONCE digest ID DIGEST`; DIGEST is `-` where an answer is missing.
+its body and head), and per block of a pipe `NONCE data ID BYTES` and so many bytes; none = it has ended. `NONCE known BYTES` and so many bytes
+of JSON: what calls have found out. `NONCE digest ID DIGEST`; DIGEST is `-` where an answer is missing.
 
 A read is a call of a script in this process where there is one (see host_calls.py). Else, and wherever the call gives up, it runs as sshd
 would run it: by the login shell, in a session of its own, with nothing on standard input. Started by sudo, this program runs what sudo would
@@ -28,7 +29,8 @@ import pwd
 import sys
 import time
 
-from difyfleet.light_script import loads
+from difyfleet.known_script import KNOWN, MOMENT, NEWS
+from difyfleet.light_script import dumps, loads
 
 TYPE_CHECKING = False  # typing itself is not imported: it costs more than a read
 if TYPE_CHECKING:
@@ -84,6 +86,7 @@ class Mux:
         self.write(f"{self.nonce} ready\n".encode())
         do: dict[str, Callable[..., None]] = {
             "code": self._code,
+            "known": KNOWN.update,
             "reads": self._reads,
             "digest": self._digest,
             "http": self._http,
@@ -118,6 +121,7 @@ class Mux:
     # -- reads
 
     def _reads(self, reads: list[Any], tell: Tell | None = None) -> None:
+        MOMENT[0] += 1
         with self._lock:
             self._waiting += [_Read(self._age, tell or self._tell, *read) for read in reads]
             self._hire()
@@ -128,6 +132,13 @@ class Mux:
     def _tell(self, number: int, status: object, stdout: bytes, stderr: bytes) -> None:
         head = f"{self.nonce} read {number} {status} {time.monotonic() - self.began:.3f} {len(stdout)} {len(stderr)}\n"
         self.write(head.encode() + stdout + stderr)
+
+    def _tell_news(self) -> None:
+        with self._lock:
+            news = {name: NEWS.pop(name) for name in list(NEWS)}
+        if news:
+            said = dumps(news).encode()
+            self.write(f"{self.nonce} known {len(said)}\n".encode() + said)
 
     def _digest(self, ident: int, reads: list[Any], services: list[Any]) -> None:
         from difyfleet.remote.digest_script import of_all, of_answer, of_response
@@ -243,6 +254,7 @@ class Mux:
             module, function, *arguments = read.call
             try:
                 stdout = getattr(sys.modules[module], function)(*arguments)
+                self._tell_news()
                 self._told(read, 0 if len(stdout) <= self.hello["most"] else "large", stdout)
                 return
             except Exception:  # noqa: S110 - it was not made for what it met: the command is

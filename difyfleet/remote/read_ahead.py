@@ -105,12 +105,7 @@ class ReadAhead:
             learn: it went to its end, so that its reads are what the next run will need, if nothing was changed in it.
         """
         if self._phase is not None and learn and not self._changed:
-            try:
-                self._learned.save(self._phase, self._asked)
-                if self.requests is not None:
-                    self.requests.end(self._phase)
-            except OSError as error:  # a full disk: the next run does without
-                logger.debug("what was read of %s is not remembered: %s", self._name, error)
+            self._remember(self._asked)
         self.evidence = self._decided_by() if learn and not self._changed and not self._besides else None
         self._void()
         self._phase = None
@@ -121,6 +116,18 @@ class ReadAhead:
             return None
         answers = [*(self._answers[read] for read in self._asked), *requests[1]]
         return Evidence(self._learned.of(self._asked, requests[0]), digest_script.of_all(answers))
+
+    def _remember(self, asked: Counter[Read] | None = None) -> None:
+        try:
+            if asked is not None and self._phase is not None:
+                self._learned.save(self._phase, asked)
+                if self.requests is not None:
+                    self.requests.end(self._phase)
+            if self._mux is not None and self._mux.news:
+                news, self._mux.news = self._mux.news, {}
+                self._learned.keep_known(news)
+        except OSError as error:  # a full disk: the next run does without
+            logger.debug("what was read of %s is not remembered: %s", self._name, error)
 
     def drop(self) -> None:
         """Something is changed: throw all answers away, also those to come. Nothing more is read ahead in this phase."""
@@ -211,6 +218,7 @@ class ReadAhead:
         finally:
             if self.requests is not None:
                 self.requests.told(mux, numbers)
+        self._remember()
         if answer is None or answer.status != 0:
             return None
         return Evidence(self._learned.of(reads, numbers), answer.stdout.decode())
@@ -276,6 +284,7 @@ class ReadAhead:
             journal.current().write(self._name, journal.READ, "exec", "channel for reads and requests")
             try:
                 self._mux = Mux(self._open, hello)
+                self._mux.tell(self._learned.known())
             except BROKEN as error:
                 self._without(error)
         return self._mux if self.busy and not self._off else None

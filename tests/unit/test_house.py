@@ -13,6 +13,7 @@ LEAVES = {
     "difyfleet",
     "difyfleet.errors",
     "difyfleet.host_calls",
+    "difyfleet.known_script",
     "difyfleet.light_script",
     "difyfleet.exits",
     "difyfleet.secrets",

@@ -40,9 +40,9 @@ def test_hashes(size: int) -> None:
     assert light_script.sha256(data).hexdigest() == hashlib.sha256(data).hexdigest()
 
 
-def ran(before: str, after: str) -> str:
+def ran(before: str, after: str, also: str = "") -> str:
     path = light_script.__file__
-    code = f"import sys\n{before}\nexec(open({path!r}, 'rb').read())\nprint({after})"
+    code = f"import sys\n{before}\nexec(open({path!r}, 'rb').read())\n{also}\nprint({after})"
     return subprocess.run(
         ["python3", "-I", "-S", "-c", code], capture_output=True, text=True, check=True
     ).stdout.strip()
@@ -52,6 +52,20 @@ def test_a_python_without_the_parts_in_c_has_the_slow_ways() -> None:
     hidden = "for n in ('_json', '_sha256', '_sha2'): sys.modules[n] = None"
     assert (
         ran(hidden, "_scan, _small, dumps(loads('[1]')), sha256(b'').hexdigest()[:4]") == "None None [1] e3b0"
+    )
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1,]", "1 2"])
+def test_what_is_no_json_is_refused_in_jsons_words(text: str) -> None:
+    with pytest.raises(json.JSONDecodeError) as error:
+        json.loads(text)
+    assert (
+        ran(
+            "",
+            f"type(refused({text!r})).__name__, refused({text!r})",
+            "def refused(text):\n    try: loads(text)\n    except ValueError as error: return error",
+        )
+        == f"JSONDecodeError {error.value}"
     )
 
 

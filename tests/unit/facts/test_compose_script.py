@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from difyfleet.facts import compose_script
+from difyfleet.facts import compose_script, engine_socket_script
 from difyfleet.facts.compose import ComposeProject
 
 DB, STRANGER = "d" * 64, "e" * 64
@@ -54,7 +54,7 @@ class Engine:
     def start(self) -> None:
         """From now on it answers what stands in `answers`."""
         self.process = subprocess.Popen(
-            [sys.executable, "-c", ENGINE, compose_script.SOCKET],
+            [sys.executable, "-c", ENGINE, engine_socket_script.SOCKET],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert self.process.stdin is not None
@@ -66,7 +66,7 @@ class Engine:
 
 @pytest.fixture
 def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
-    monkeypatch.setattr(compose_script, "SOCKET", str(tmp_path / "engine.sock"))
+    monkeypatch.setattr(engine_socket_script, "SOCKET", str(tmp_path / "engine.sock"))
     made = Engine()
     yield made
     if made.process:
@@ -75,7 +75,7 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
 
 
 def filters(**wanted: list[str]) -> str:
-    return "/containers/json?all=1&filters=" + compose_script.quoted(json.dumps(wanted))
+    return "/containers/json?all=1&filters=" + engine_socket_script.quoted(json.dumps(wanted))
 
 
 def job(folder: Path, **more: Any) -> dict[str, Any]:
@@ -140,26 +140,31 @@ def test_an_engine_that_does_not_answer_is_none(
     engine: Engine,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
     if answering:
         engine.start()
-    monkeypatch.setattr(sys, "argv", ["-c", json.dumps(job(tmp_path))])
-    compose_script.main()
-    assert bool(capsys.readouterr().out) is answering
+    (tmp_path / "docker").write_text("")
+    (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(engine_socket_script, "PID", str(tmp_path / "pid"))
+    assert compose_script.project(json.dumps(job(tmp_path))) == b"", "a socket of systemd is left alone"
+    (tmp_path / "pid").write_text(str(os.getpid()))
+    assert bool(compose_script.project(json.dumps(job(tmp_path)))) is answering
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert compose_script.project(json.dumps(job(tmp_path))) == b""
 
 
 def test_a_reference_is_one_word_of_a_url() -> None:
-    assert compose_script.quoted("a b\r\n%/é") == "a%20b%0D%0A%25%2F%C3%A9"
+    assert engine_socket_script.quoted("a b\r\n%/é") == "a%20b%0D%0A%25%2F%C3%A9"
 
 
 def test_the_command_is_one_line_of_shell_that_needs_docker_and_python() -> None:
     command = ComposeProject().command(project="ollama", directory="/opt/x y", names=(("ollama", "ollama"),))
     guard, _, program = command.partition(" || exit 0; ")
-    assert guard == "command -v docker >/dev/null 2>&1 && command -v python3 >/dev/null"
+    assert guard == "command -v python3 >/dev/null"
     words = shlex.split(program)
-    assert words[:4] == ["python3", "-I", "-S", "-c"]
-    assert json.loads(words[5]) | {"compose": 0} == {
+    assert words[:5] == ["LC_ALL=C", "python3", "-I", "-S", "-c"]
+    assert json.loads(words[6]) | {"compose": 0} == {
         "project": "ollama", "directory": "/opt/x y", "files": ["compose.yml", ".env", ".difyfleet-hashes"],
         "names": ["ollama"], "images": [], "views": [], "compose": 0,
     }  # fmt: skip

@@ -158,4 +158,4 @@ def test_a_name_that_is_no_script_of_ours_is_never_read() -> None:
 
 def test_scripts_come_after_what_they_need() -> None:
     found = host_calls.modules("difyfleet.facts.files_script")
-    assert found == ("difyfleet.light_script", "difyfleet.facts.files_script")
+    assert found == ("difyfleet.known_script", "difyfleet.light_script", "difyfleet.facts.files_script")

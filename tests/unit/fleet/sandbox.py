@@ -84,7 +84,7 @@ _CALLS_HERE = b"""
 import os
 def _here(function, root=os.environ["ROOT"]):
     return lambda *words: function(*[root + word if word[:1] == "/" else word for word in words]).replace(root.encode() + b"/", b"/")
-file_state, cat, cat_file, secrets = map(_here, (file_state, cat, cat_file, secrets))
+file_state, cat, cat_file, secrets, forwarding = map(_here, (file_state, cat, cat_file, secrets, forwarding))
 """
 _source_of_scripts = mux.host_calls.source
 
@@ -136,7 +136,6 @@ def sandbox(root: Path, *roles: Any) -> Iterator[Sandbox]:
             "_exec",
             lambda self, line, stdin, timeout: box.exec(self.host.name, line, stdin, timeout),
         ),
-        (DoorConnector, "front", lambda self: ""),  # calls of scripts would look at this machine's own files
         (DoorConnector, "open", lambda self, line: box.open(self.host.name, line)),
         (
             DoorConnector,

@@ -40,10 +40,10 @@ except FileNotFoundError:
 print(json.dumps({
     "ServerVersion": "28.5.2",
     "LoggingDriver": settings.get("log-driver", "json-file"),
-    "Plugins": {"Log": ["json-file", "local"]},
+    "Log": ["json-file", "local"],
     "LiveRestoreEnabled": settings.get("live-restore", False),
     "DockerRootDir": settings.get("data-root", "/var/lib/docker"),
-    "RegistryConfig": {"Mirrors": [url + "/" for url in settings.get("registry-mirrors", [])]},
+    "Mirrors": [url + "/" for url in settings.get("registry-mirrors", [])],
 }))
 """
 _DOCKERD = r"""
