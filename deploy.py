@@ -17,10 +17,14 @@ from roles import (
 run(
     preflight,  # is this host fit? Everything below is only tried when it is
     docker,  # engine, compose, daemon.json, registry mirrors
-    images,  # every image, pulled by the host itself through its mirrors
+    images,  # every image begins to come, pulled by the host itself through its mirrors
     ollama,  # the model server; its models begin to come
-    openwebui,  # a chat page on top of Ollama, its admin claimed before others can
-    dify,  # nine containers behind one nginx
+    images.all_there,  # the other images are waited for
+    openwebui,  # a chat page on top of Ollama, for this host only until its admin is claimed
+    dify,  # nine containers behind one nginx: their files, and the stores begin to start
+    openwebui.claimed,  # its admin is ours before others can reach it
+    dify.started,  # all nine containers are waited for
+    openwebui.settled,
     ollama.models_proved,  # the models are waited for, hashed and asked
     dify_admin,  # its first account, before anybody else makes it
     dify_models,  # Ollama's models in it, tried from inside its containers

@@ -228,8 +228,8 @@ def render(results: dict[str, list[Install]], megabytes: float) -> str:
     """The table of this row."""
     limit = f"{megabytes:g} MB/s" if megabytes else "not limited"
     text = (
-        f"| First install, link {limit} | installs | MB moved | pull phase s | link busy | ready after s | command s | ready: ours / its |\n"
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
+        f"| First install, link {limit} | installs | MB moved | pull phase s | of it idle s | else link busy | ready after s | command s | ready: ours / its |\n"
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
     )
     first = next(iter(results.values()))
     for name, installs in results.items():
@@ -239,6 +239,7 @@ def render(results: dict[str, list[Install]], megabytes: float) -> str:
             str(len(installs)),
             number(median(each.traffic.moved / 1e6 for each in installs), 0),
             number(median(last - start for start, last in windows), 1),
+            number(median(each.traffic.idle() for each in installs), 1),
             number(median(each.traffic.busy() for each in installs)),
             number(median(each.ready for each in installs), 1),
             number(median(each.command for each in installs), 1),

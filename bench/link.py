@@ -14,6 +14,7 @@ from lab.network import Network
 from lab.state import Host
 
 _EVERY = 0.1  # seconds between two looks at the counter
+_COMING = 0.1  # of the link; below that nothing is being downloaded
 _NOISE = 1_000_000  # bytes at either end that are not the pull: manifests, SSH
 
 
@@ -47,28 +48,27 @@ class Traffic:
         last = next(at for at, count in self.samples if count - zero >= self.moved - _NOISE)
         return first - start, last - start
 
-    def busy(self) -> float | None:
-        """Bytes of the window as a share of what the link could have carried in it."""
-        first, last = self.window()
-        if not self.rate or last <= first:
-            return None
-        return (self.moved - 2 * _NOISE) / (self.rate * (last - first))
-
-    def seconds_by_load(self) -> tuple[float, float, float]:
-        """Seconds of the window with the link at least 90% full, between that and 10%, below 10%."""
+    def loads(self) -> list[tuple[float, float]]:
+        """(seconds, share of the link that was used) of each look within the window; empty without a limit."""
         first, last = self.window()
         start = self.samples[0][0] if self.samples else 0.0
-        full = some = idle = 0.0
-        for (before, earlier), (at, count) in zip(self.samples, self.samples[1:], strict=False):
-            if not first < at - start <= last or not self.rate:
-                continue
-            load = (count - earlier) / (self.rate * (at - before))
-            full, some, idle = (
-                full + (at - before) * (load >= 0.9),
-                some + (at - before) * (0.1 <= load < 0.9),
-                idle + (at - before) * (load < 0.1),
-            )
-        return full, some, idle
+        return [
+            (at - before, (count - earlier) / (self.rate * (at - before)))
+            for (before, earlier), (at, count) in zip(self.samples, self.samples[1:], strict=False)
+            if self.rate and first < at - start <= last
+        ]
+
+    def busy(self) -> float | None:
+        """How busy the link was while something came: bytes as a share of what it could have carried in the looks in which at least
+        a tenth of that passed. The rest of the window is idle(): what is there is unpacked, or containers start.
+        """
+        coming = [(seconds, load) for seconds, load in self.loads() if load >= _COMING]
+        could = sum(seconds for seconds, _ in coming)
+        return sum(seconds * load for seconds, load in coming) / could if could else None
+
+    def idle(self) -> float:
+        """Seconds of the window in which nothing came, with bytes still to come."""
+        return sum(seconds for seconds, load in self.loads() if load < _COMING)
 
 
 def sent_bytes(table: str, interface: str) -> int:
@@ -122,9 +122,7 @@ def describe(traffic: Traffic) -> str:
     """One line for people."""
     first, last = traffic.window()
     share = traffic.busy()
-    full, some, idle = traffic.seconds_by_load()
-    limit = f" at {traffic.rate / 1e6:g} MB/s, {share:.0%} busy" if share is not None else ""
-    return (
-        f"{traffic.moved / 1e6:.0f} MB in {last - first:.1f} s{limit} "
-        f"(full {full:.1f} s, partly {some:.1f} s, idle {idle:.1f} s)"
-    )
+    text = f"{traffic.moved / 1e6:.0f} MB in {last - first:.1f} s"
+    if share is None:
+        return text
+    return f"{text} at {traffic.rate / 1e6:g} MB/s, nothing came for {traffic.idle():.1f} s, else {share:.0%} busy"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pyinfra import host
@@ -27,6 +28,24 @@ class Role(Protocol):
 
     def checks(self, spec: HostSpec) -> Iterator[Check]:
         """Yield the assertions that it is so. Reads only."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A later part of a role, for what is waited for only when other roles have begun what takes as long. Its checks are the role's.
+
+    Attributes:
+        NAME, wanted: the role's.
+        converge: what this part makes so.
+    """
+
+    NAME: str
+    wanted: Callable[[HostSpec], bool]
+    converge: Callable[[HostSpec], None]
+
+    def checks(self, spec: HostSpec) -> Iterator[Check]:
+        """None of its own."""
+        return iter(())
 
 
 def run(*roles: Any) -> None:

@@ -13,6 +13,7 @@ from difyfleet.operations import compose, dify, files, networks, secrets
 from difyfleet.operations.config_set import config_set
 from difyfleet.operations.dify_settings import SECRETS
 from difyfleet.spec.models import HostSpec
+from difyfleet.stack import Part
 from roles import _dify_checks as look
 
 NAME = "dify"
@@ -60,7 +61,15 @@ def converge(spec: HostSpec) -> None:
     dify.env_file(spec, name=".env")
     dify.compose_file(spec, name="compose.yml")
     networks.network(networks.STACK, name="network that Ollama is on")
+    dify.begun(spec, name="stores and proxies, waited for after Open WebUI's start")
+
+
+def start(spec: HostSpec) -> None:
+    """The second part, after Open WebUI's claim: the stores are ready by now."""
     dify.containers(spec, name="containers")
+
+
+started = Part(NAME, wanted, start)
 
 
 def checks(spec: HostSpec) -> Iterator[Check]:

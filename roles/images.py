@@ -1,4 +1,4 @@
-"""Every image the host runs, pulled by the host itself through its mirrors or (offline) loaded from what was pushed, and proof that a modern image can start a thread."""
+"""Every image the host runs, pulled by the host itself through its mirrors or (offline) loaded from what was pushed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from difyfleet.checks import Check
 from difyfleet.facts.pushed import PUSH
 from difyfleet.operations import canary, image_work, images, jobs, pushed
 from difyfleet.spec.models import HostSpec
+from difyfleet.stack import Part
 
 NAME = "images"
 
@@ -17,15 +18,29 @@ def wanted(spec: HostSpec) -> bool:
 
 
 def converge(spec: HostSpec) -> None:
-    name = f"{len(spec.wanted_images)} images"
+    """All of them begin to come. Only Ollama's is waited for: its models are most of what a first install downloads."""
+    everything, locked = spec.wanted_images, spec.locked_images
     if spec.offline:
         models_dir = f"{spec.ollama.data_dir}/models"
-        pushed.loaded(spec.wanted_images, models_dir, spec.locked_images, name=name)
+        pushed.loaded(everything, models_dir, locked, name=f"{len(everything)} images")
         jobs.forgotten("image", name="no jobs left over")
-    else:
+        return
+    first = (spec.ollama.image,) if spec.ollama.enabled else ()
+    images.begun(everything, locked, first, name="pulls under way")
+    if first:
+        images.pulled(everything, spec.docker.data_root, locked, first, name="Ollama's image")
+
+
+def wait_for_all(spec: HostSpec) -> None:
+    """The second part, after Ollama's start; and proof that a modern image can start a thread."""
+    if not spec.offline:
+        name = f"{len(spec.wanted_images)} images"
         images.pulled(spec.wanted_images, spec.docker.data_root, spec.locked_images, name=name)
         jobs.forgotten("take", name="no transfers left over")
     canary.thread(canary.trials(spec), spec.docker.version, name="canary: a container can start a thread")
+
+
+all_there = Part(NAME, wanted, wait_for_all)
 
 
 def checks(spec: HostSpec) -> Iterator[Check]:

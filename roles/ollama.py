@@ -10,11 +10,11 @@ from difyfleet.checks import Check
 from difyfleet.clients.ollama import OllamaClient, OllamaError
 from difyfleet.facts.compose import COMPOSE
 from difyfleet.facts.ollama import HASH_TIMEOUT, OllamaStore, Store
-from difyfleet.operations import compose, files, models, networks
+from difyfleet.operations import compose, files, jobs, models, networks
 from difyfleet.operations.render import render
 from difyfleet.remote.http import reading, session
 from difyfleet.spec.models import HostSpec, Model, Ollama
-from roles import _ollama_models as models_proved  # noqa: F401 - the second half of this role: deploy.py has it later
+from difyfleet.stack import Part
 from roles._containers import container_checks
 
 NAME = "ollama"
@@ -43,6 +43,30 @@ def converge(spec: HostSpec) -> None:
         models.begun(
             names, ollama.data_dir, ollama.pull_timeout, name="pulls under way, waited for after Dify's start"
         )
+
+
+def prove_models(spec: HostSpec) -> None:
+    """The second part, after Dify's start: models came while containers started."""
+    ollama = spec.ollama
+    for model in ollama.declared():
+        models.model(
+            model.name,
+            ollama.data_dir,
+            digest=model.digest,
+            base_url=ollama.local_url,
+            warm=ollama.warm,
+            timeout=ollama.pull_timeout,
+            offline=spec.offline,
+            name=f"model {model.name}",
+        )
+    jobs.forgotten("model", name="no jobs left over")
+    if ollama.remove_undeclared_models:
+        models.only_declared(
+            tuple(model.name for model in ollama.declared()), ollama.data_dir, name="no other models"
+        )
+
+
+models_proved = Part(NAME, wanted, prove_models)
 
 
 def compose_project(spec: HostSpec) -> compose.Project:

@@ -17,6 +17,7 @@ from difyfleet.operations.render import render
 from difyfleet.remote.http import reading
 from difyfleet.spec.models import HostSpec
 from difyfleet.spec.secret_values import value_of
+from difyfleet.stack import Part
 from roles._containers import container_checks
 
 NAME = "openwebui"
@@ -55,20 +56,39 @@ def converge(spec: HostSpec) -> None:
     files.directory(DIRECTORY, mode="0755", name="compose folder")
     networks.network(networks.STACK, name="network that Ollama is on")
     openwebui.start_private(private_project(spec), webui.data_dir, name="first start, for this host only")
+
+
+def claim(spec: HostSpec) -> None:
+    """The second part, after Dify's stores began to start: it answers by now."""
+    webui, admin, public = spec.openwebui, admin_of(spec), public_project(spec)
     openwebui.claim(admin, webui.data_dir, private_url(spec), public_url(spec), name="admin account")
     if admin.given:
         secrets.keep({ADMIN_PASSWORD: admin.given}, name="admin password kept")
-    public = public_project(spec)
     files.put(
         f"{DIRECTORY}/compose.yml",
         public.text,
         validate=f"{COMPOSE} -f %s config --quiet",
         name="compose.yml",
     )
-    compose.up(public, wait_timeout=600, name="container")
-    openwebui.settings(
-        settings_of(spec), admin, webui.data_dir, public_url(spec), name="settings kept in its database"
+    compose.begun(
+        public, tuple(public.services), name="container as published, waited for after Dify's start"
     )
+
+
+def settle(spec: HostSpec) -> None:
+    """The third part, after Dify's start."""
+    webui = spec.openwebui
+    compose.up(public_project(spec), wait_timeout=600, name="container")
+    openwebui.settings(
+        settings_of(spec),
+        admin_of(spec),
+        webui.data_dir,
+        public_url(spec),
+        name="settings kept in its database",
+    )
+
+
+claimed, settled = Part(NAME, wanted, claim), Part(NAME, wanted, settle)
 
 
 def admin_of(spec: HostSpec) -> Admin:

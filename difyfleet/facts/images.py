@@ -71,7 +71,7 @@ class PullState:
 
 
 class ImagePulls(FactBase[PullState]):
-    """Pulls by their short hash (operations.images.short)."""
+    """Pulls by their short hash (operations.image_pulls.short)."""
 
     def command(self, hashes: tuple[str, ...], data_root: str) -> str:
         return (

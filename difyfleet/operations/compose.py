@@ -25,7 +25,7 @@ from difyfleet.facts.compose import (
     ContainerLog,
     LastHealthAnswer,
 )
-from difyfleet.operations.base import Change, call, operation, shell
+from difyfleet.operations.base import Change, call, operation
 from difyfleet.operations.compose_project import (
     STAMP,
     Project,
@@ -85,11 +85,49 @@ def up(project: Project, wait_timeout: int = 300) -> Generator[Any, None, None]:
         yield call(bring_up, project, wait_timeout)
     elif {name: each.config_hash for name, each in state.containers.items()} != state.recorded:
         yield Change(f"{project.directory}/{RECORD_FILE}: not of the containers that run")
-        yield shell(record_command(project))
+        yield call(bring_up, project, wait_timeout)  # they may be starting: `begun` does not wait
+
+
+@operation
+def begun(project: Project, services: tuple[str, ...]) -> Generator[Any, None, None]:
+    """Until the project has come up once, these services are started and not waited for: they become ready while other operations go
+    on, and `up` waits. Afterwards everything is left to `up`.
+
+    Args:
+        services: those that need no other one.
+    """
+    state = host.get_fact(ComposeProject, **project.fact_arguments())
+    differing = {each.service for each in differences(project, state)}
+    todo = tuple(service for service in services if service in differing)
+    if todo and not state.recorded:
+        yield Change(f"{', '.join(todo)}: not started yet, waited for later")
+        yield call(begin, project, todo)
+
+
+def begin(on: Any, project: Project, services: tuple[str, ...]) -> None:
+    """Start services of a project and do not wait for them. Nothing is recorded, so that `up` knows that it has to wait.
+
+    Raises:
+        HostError: the files do not load, an image is missing.
+    """
+    _, differing, forced = _prepare(on, project)
+    for command in up_commands(project, [each for each in services if each in differing], forced):
+        run(on, command)
 
 
 def bring_up(on: Any, project: Project, wait_timeout: int) -> None:
     """Bring the project up stage by stage. Runs at execute time, when the files are on the host."""
+    state, differing, forced = _prepare(on, project)
+    restarts = {container.id: container.restarts for container in state.containers.values()}
+    for stage in project.stages or (tuple(project.services),):
+        for command in up_commands(project, [service for service in stage if service in differing], forced):
+            run(on, command)
+        wait_settled(on, project, stage, wait_timeout, restarts)
+    run(on, record_command(project))
+
+
+def _prepare(on: Any, project: Project) -> tuple[ComposeState, set[str], set[str]]:
+    """Take away what is in the way. Gives the state that was found, and the services that differ and that are to be recreated."""
     state: ComposeState = on.get_fact(ComposeProject, **project.fact_arguments())
     if not state.docker:
         raise HostError("docker does not answer", where=project.name, hint="systemctl status docker")
@@ -113,14 +151,8 @@ def bring_up(on: Any, project: Project, wait_timeout: int) -> None:
     for container in state.containers.values():
         if container.status == "paused":
             run(on, f"docker unpause {container.id}")
-    forced = {each.service for each in differences(project, state) if each.recreate}
-    differing = {each.service for each in differences(project, state)}
-    restarts = {container.id: container.restarts for container in state.containers.values()}
-    for stage in project.stages or (tuple(project.services),):
-        for command in up_commands(project, [service for service in stage if service in differing], forced):
-            run(on, command)
-        wait_settled(on, project, stage, wait_timeout, restarts)
-    run(on, record_command(project))
+    found = list(differences(project, state))
+    return state, {each.service for each in found}, {each.service for each in found if each.recreate}
 
 
 def record_command(project: Project) -> str:

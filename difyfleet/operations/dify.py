@@ -26,7 +26,8 @@ PROJECT = "dify"
 SERVICES = ("api", "worker", "web", "db", "redis", "sandbox", "ssrf_proxy", "weaviate", "nginx")
 # 0.11.2 swallows a migration that failed (database late, lock held) and serves a database without tables until it is started again
 RESTART_WHEN = {"api": "HTTP Error 500"}
-STAGES = (("db", "redis", "weaviate", "sandbox", "ssrf_proxy"), ("api",), ("worker", "web", "nginx"))
+# api makes the tables that worker needs; nginx starts when the names of api and web are known
+STAGES = (("db", "redis", "weaviate", "sandbox", "ssrf_proxy", "web"), ("api", "nginx"), ("worker",))
 
 # Folder below DIRECTORY/volumes -> mode, and whether root must own it (the images of db and redis give theirs away).
 VOLUMES: dict[str, tuple[str, bool]] = {
@@ -40,6 +41,7 @@ VOLUMES: dict[str, tuple[str, bool]] = {
 # The operations' own steps, to be part of an operation here.
 _put: Any = vars(files.put)["steps"]
 _up: Any = vars(compose.up)["steps"]
+_begun: Any = vars(compose.begun)["steps"]
 
 _START_INTERVAL_SINCE = 25  # Docker Engine; before that compose refuses healthcheck.start_interval
 
@@ -255,6 +257,17 @@ def compose_file(spec: HostSpec) -> Generator[Any, None, None]:
         return
     validate = compose.validate_command(PROJECT, spec.dify.directory)
     yield from _put(path, wanted.text, mode="0600", validate=validate)
+
+
+@operation
+@declaring(lambda spec: _declared(spec))
+def begun(spec: HostSpec) -> Generator[Any, None, None]:
+    """At the first start: what needs no other service is started and not waited for."""
+    wanted = planned(spec)
+    if wanted is None:
+        yield from _after_apply(", ".join(STAGES[0]))
+        return
+    yield from _begun(wanted, STAGES[0])
 
 
 @operation

@@ -1,51 +1,31 @@
-"""Images: pulled by the host itself, several at once, through the mirrors of daemon.json, each as a systemd unit.
+"""Images: pulled by the host itself (image_pulls.py), or taken from another host of the fleet.
 
-The controller only looks at the units. A cut SSH connection does not end a pull, and a later run finds it and goes on waiting.
 The ID of each image is recorded when it is first seen, so that a tag that was moved by hand is noticed and moved back. Where there is
 a lock file it says which image is meant; such an image is pulled by digest and then tagged.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shlex
-import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 from pyinfra import host
 
-from difyfleet import progress
 from difyfleet.errors import HostError
-from difyfleet.facts.docker import Docker as DockerFact
 from difyfleet.facts.engine import parse_json
 from difyfleet.facts.files import FileState, PathState
-from difyfleet.facts.images import PULLS, Image, ImagePulls, LocalImages, Pull, PullState
-from difyfleet.facts.mirrors import MirrorRecord
+from difyfleet.facts.images import Image, LocalImages
 from difyfleet.operations import share
 from difyfleet.operations.base import Change, call, operation
+from difyfleet.operations.image_pulls import begin, pull_all
 from difyfleet.operations.image_work import NO_LOCK, Locked, Meant, Work, present, work
-from difyfleet.operations.mirrors import on_hub
 from difyfleet.operations.onhost import execute
 from difyfleet.operations.share_images import Images, WantedImage
 from difyfleet.spec.values import repository, with_tag
 
 RECORD = "/etc/difyfleet/images.json"  # reference -> image ID
-PARALLEL = 4  # pulls at once; the daemon shares its download slots among them
-PULL_SECONDS = 6 * 3600  # a 3 GB image over a 2 Mbit/s line
-_POLL_SECONDS = 1.0
-_TRIES = 2
-
-
-def short(image: str) -> str:
-    """The name of an image's pull on the host."""
-    return hashlib.sha256(image.encode()).hexdigest()[:12]
-
-
-def unit(image: str) -> str:
-    """The systemd unit that pulls an image."""
-    return f"difyfleet-pull-{short(image)}.service"
 
 
 def recorded_ids(state: FileState | None) -> dict[str, str]:
@@ -76,14 +56,43 @@ def assumed(images: tuple[str, ...], recorded: Mapping[str, str]) -> tuple[Image
 
 
 @operation
-def pulled(images: tuple[str, ...], data_root: str, locked: Locked = NO_LOCK) -> Generator[Any, None, None]:
+def begun(
+    images: tuple[str, ...], locked: Locked = NO_LOCK, first: tuple[str, ...] = ()
+) -> Generator[Any, None, None]:
+    """The pulls of absent images are under way while other operations go on; `pulled` waits for them.
+
+    Where other hosts may have the images nothing begins here.
+
+    Args:
+        first: the images that are needed before the others.
+    """
+    if not share.alone(host):
+        return
+    there, recorded = see(images, locked)
+    ordered = first + tuple(image for image in images if image not in first)
+    todo = work(ordered, assumed(images, recorded) if there is None else there, recorded, locked)
+    for source in todo.pull:
+        yield Change(f"image {source}: absent, its pull begins")
+    if todo.pull:
+        yield call(begin, todo.pull)
+
+
+@operation
+def pulled(
+    images: tuple[str, ...], data_root: str, locked: Locked = NO_LOCK, only: tuple[str, ...] = ()
+) -> Generator[Any, None, None]:
     """Every image there, the one that the lock file names; without a lock file, the one that was recorded when it was first pulled.
+
+    Args:
+        images: all of the host.
+        only: those that are to be there now; none named = all.
 
     Raises:
         HostError: a pull failed, with Docker's own words and what was asked; or it brought another image than the locked one.
     """
     there, recorded = see(images, locked)
-    todo = work(images, assumed(images, recorded) if there is None else there, recorded, locked)
+    found = assumed(images, recorded) if there is None else there
+    todo = work(only or images, found, recorded, locked)
     for note in todo.notes:
         yield Change(note)
     if todo.pull:
@@ -92,7 +101,7 @@ def pulled(images: tuple[str, ...], data_root: str, locked: Locked = NO_LOCK) ->
     if tags:
         yield call(retag, tags)
     if todo.notes:
-        yield call(record, images, locked)
+        yield call(record, images, locked, only)
 
 
 def bring(on: Any, todo: Work, data_root: str, recorded: Mapping[str, str], locked: Locked) -> None:
@@ -129,143 +138,19 @@ def retag(on: Any, pairs: tuple[tuple[str, str], ...]) -> None:
         raise HostError(f"docker tag failed: {words}", where="images")
 
 
-def start_command(image: str) -> str:
-    """The shell command that has the host pull an image, unless its unit is at it already."""
-    log, code = f"{PULLS}/{short(image)}.log", f"{PULLS}/{short(image)}.rc"
-    inner = f'docker pull "$1" >{log} 2>&1; echo $? >{code}.new; mv -f {code}.new {code}'
-    return (
-        f"mkdir -p -m 0755 {PULLS}; systemctl -q is-active {unit(image)} && exit 0; rm -f {code}; "
-        f"systemd-run --quiet --collect --unit={unit(image)} --description={shlex.quote(f'difyfleet: pull image {image}')} "
-        f"sh -c {shlex.quote(inner)} pull {shlex.quote(image)}"
-    )
-
-
-def pull_all(
-    on: Any, images: tuple[str, ...], data_root: str, done: Callable[[str], None] = lambda image: None
-) -> None:
-    """Pull images in their order, PARALLEL at a time, reporting progress. All that can be pulled is, before a failure is raised.
-
-    Args:
-        done: called with each image that has come.
-
-    Raises:
-        HostError: Docker's words for each image that could not be pulled.
-    """
-    waiting = list(images)
-    running: dict[str, str] = {}  # image -> name of its pull
-    failed: dict[str, str] = {}  # image -> Docker's words
-    tries: dict[str, int] = {}
-    deadline, said = time.monotonic() + PULL_SECONDS, ""
-    while waiting or running:
-        while waiting and len(running) < PARALLEL:
-            image = waiting.pop(0)
-            tries[image] = tries.get(image, 0) + 1
-            ok, words = execute(on, start_command(image), timeout=60)
-            if not ok:
-                raise HostError(f"could not start the pull: {words}", where=f"image {image}")
-            running[image] = short(image)
-        state: PullState = on.get_fact(ImagePulls, hashes=tuple(running.values()), data_root=data_root)
-        for image, name in list(running.items()):
-            pull = state.pulls.get(name, Pull())
-            if pull.exit_code is None and pull.active:
-                continue
-            del running[image]
-            if pull.exit_code == 0:
-                done(image)
-                continue
-            words = " ".join(pull.words[-1:]) or "its unit ended without a word"
-            if tries[image] < _TRIES and _worth_another_try(words):
-                waiting.append(image)
-            else:
-                failed[image] = words
-        ready = len(images) - len(waiting) - len(running) - len(failed)
-        text = progress_text(ready, len(images), running, state)
-        if text != said:
-            progress.report(on.name, text)
-            said = text
-        if time.monotonic() > deadline:
-            raise HostError(
-                f"pulls of {', '.join(running)} did not end within {PULL_SECONDS // 3600} hours",
-                hint=f"look at the host: journalctl -u {unit(next(iter(running)))}; run apply again, what is there is kept",
-            )
-        if running:
-            time.sleep(_POLL_SECONDS)
-    if failed:
-        raise HostError(_failure(on, failed), where="images", hint=_hint(failed))
-
-
-def _worth_another_try(words: str) -> bool:
-    """Not for what another try cannot change: no such image, no right to it, no room."""
-    lowered = words.lower()
-    return not any(
-        text in lowered
-        for text in (
-            "not found",
-            "manifest unknown",
-            "denied",
-            "unauthorized",
-            "no space left",
-            "invalid reference",
-        )
-    )
-
-
-def progress_text(done: int, total: int, running: Mapping[str, str], state: PullState) -> str:
-    """`images: 3 of 9; ollama/ollama:0.4.7 2/4 layers; 812 MB in flight`."""
-    parts = [f"images: {done} of {total}"]
-    for image, name in running.items():
-        pull = state.pulls.get(name)
-        if pull is not None and pull.layers:
-            parts.append(f"{image} {pull.ready}/{pull.layers} layers")
-    if state.in_flight >= 1_000_000 and running:
-        parts.append(f"{state.in_flight // 1_000_000} MB in flight")
-    return "; ".join(parts)
-
-
-def _failure(on: Any, failed: Mapping[str, str]) -> str:
-    lines = [f"{image}: {words}" for image, words in failed.items()]
-    if any(on_hub(image) for image in failed):
-        info = on.get_fact(DockerFact).info
-        used = ", ".join(info.mirrors) if info and info.mirrors else "no mirror"
-        left_out = [
-            f"{url} ({answer.reason})"
-            for url, answer in on.get_fact(MirrorRecord).items()
-            if not answer.alive
-        ]
-        lines.append(
-            f"asked: {used}, then Docker Hub" + (f"; left out: {', '.join(left_out)}" if left_out else "")
-        )
-    others = sorted({image.split("/", 1)[0] for image in failed if on_hub(image) is None and "/" in image})
-    if others:
-        lines.append(f"asked directly: {', '.join(others)} (mirrors serve Docker Hub only)")
-    return "not pulled\n  " + "\n  ".join(lines)
-
-
-def _hint(failed: Mapping[str, str]) -> str:
-    text = " ".join(failed.values()).lower()
-    if any("@" in image for image in failed) and ("manifest unknown" in text or "not found" in text):
-        return "the registry does not have a locked digest any more; to take what it has now: difyfleet lock INVENTORY --update GROUP"
-    if "no space left" in text:
-        return (
-            "make room below docker.data_root (docker system df), then run apply again; whole layers are kept"
-        )
-    if "manifest unknown" in text or "not found" in text:
-        return "check the image's name and tag in the inventory"
-    return "run apply again (whole layers are kept); try other mirrors with --reprobe-mirrors, or name another image in the inventory"
-
-
-def record(on: Any, images: tuple[str, ...], locked: Locked) -> None:
-    """Write down the IDs of the images that are there now, unless one is not what it has to be."""
-    there = on.get_fact(LocalImages, names=images) or ()
-    ids = {image: found.id for image in images if (found := present(image, there)) is not None}
-    missing = [image for image in images if image not in ids]
+def record(on: Any, images: tuple[str, ...], locked: Locked, only: tuple[str, ...] = ()) -> None:
+    """Write down the IDs of the images that are there now, unless one is not what it has to be. With `only` what is known of the other images stays."""
+    looked_at = only or images
+    there = on.get_fact(LocalImages, names=looked_at) or ()
+    ids = {image: found.id for image in looked_at if (found := present(image, there)) is not None}
+    missing = [image for image in looked_at if image not in ids]
     if missing:
         raise HostError(
             f"pulled, but not there: {', '.join(missing)}",
             where="images",
             hint="docker image ls on the host; run apply again",
         )
-    for image in images:
+    for image in looked_at:
         wrong = Meant(image, locked[image]).difference(present(image, there)) if image in locked else None
         if wrong is not None:
             raise HostError(
@@ -273,7 +158,8 @@ def record(on: Any, images: tuple[str, ...], locked: Locked) -> None:
                 where=f"image {image}",
                 hint="if the registry's image is the right one: difyfleet lock INVENTORY --update GROUP",
             )
-    write(on, RECORD, ids)
+    known = recorded_ids(on.get_fact(PathState, path=RECORD)) if only else {}
+    write(on, RECORD, {image: known[image] for image in images if image in known} | ids)
 
 
 def write(on: Any, path: str, value: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from difyfleet import progress
 from difyfleet.clients.ollama import OllamaClient, OllamaError
 from difyfleet.clients.ollama_pull import explain_failure, may_pass, progress_of, pull_argv
 from difyfleet.errors import HostError
+from difyfleet.facts.files import PathState
 from difyfleet.facts.ollama import (
     HASH_TIMEOUT,
     RECORD,
@@ -63,15 +64,11 @@ def _job(name: str, timeout: int) -> Job:
 
 
 def begin(on: Any, names: tuple[str, ...], timeout: int) -> None:
-    """Have the host pull models, all at once, and do not wait: `model` does, and says what went wrong. Where other hosts may
-    have them nothing begins here.
+    """Have the host pull models, all at once, and do not wait: `model` does, and says what went wrong.
 
     Raises:
         HostError: a pull could not be started.
     """
-    fleet = share.neighbours_of(on)
-    if fleet is not None and not fleet.alone:
-        return
     for name in names:
         ok, words = execute(on, _job(name, timeout).start_command(), timeout=60)
         if not ok:
@@ -80,13 +77,16 @@ def begin(on: Any, names: tuple[str, ...], timeout: int) -> None:
 
 @operation
 def begun(names: tuple[str, ...], data_dir: str, timeout: int = 14400) -> Generator[Any, None, None]:
-    """The pulls of absent models are under way while other roles go on. What has come is proved by `model`.
+    """The pulls of absent models are under way while other roles go on. What has come is proved by `model`. Where other hosts may
+    have them nothing begins here.
 
     Args:
         names: with tag.
         data_dir: host folder mounted at /root/.ollama.
         timeout: seconds each pull may take.
     """
+    if not share.alone(host):
+        return
     there = _store(data_dir).models
     absent = tuple(name for name in names if name not in there)
     for name in absent:
@@ -107,8 +107,9 @@ def bring(on: Any, wanted: WantedModel, remove: list[str]) -> None:
 
     def fetch(things: Sequence[WantedModel], done: share.Done) -> None:
         pull(on, wanted.name, wanted.timeout, remove)
-        if share.neighbours_of(on) is not None:  # what a broken transfer left is of no use any more
-            execute(on, f"rm -rf {shlex.quote(f'{wanted.data_dir}/models/.difyfleet')}", timeout=60)
+        staged = f"{wanted.data_dir}/models/.difyfleet"  # what a broken transfer left is of no use any more
+        if share.neighbours_of(on) is not None and on.get_fact(PathState, path=staged) is not None:
+            execute(on, f"rm -rf {shlex.quote(staged)}", timeout=60)
 
     share.bring(on, [wanted], Models(), fetch)
 

@@ -117,7 +117,7 @@ def start_private(project: compose.Project, data_dir: str) -> Generator[Any, Non
     yield files.put_command(
         path, project.text.encode(), mode="0644", owner="root", group="root", validate=check
     )
-    yield call(compose.bring_up, project, int(FIRST_START))
+    yield call(compose.begin, project, tuple(project.services))  # `claim` waits until it answers
 
 
 @operation

@@ -62,6 +62,12 @@ def neighbours_of(on: Any) -> Neighbours | None:
     return found if isinstance(found, Neighbours) and spec is not None and spec.share.enabled else None
 
 
+def alone(on: Any) -> bool:
+    """Whether no other host can have what this one needs: then its pulls may begin before anybody waits for them."""
+    fleet = neighbours_of(on)
+    return fleet is None or fleet.alone
+
+
 def bring(on: Any, things: Sequence[Any], kind: Kind, fetch: Fetch) -> None:
     """Bring things onto a host: taken from neighbours, else fetched over the WAN.
 

@@ -33,6 +33,7 @@ ALLOWED = {
         "difyfleet.clients",
         "difyfleet.remote",
         "difyfleet.spec",
+        "difyfleet.stack",
     },
     "difyfleet.operations": {
         "difyfleet.content",

@@ -125,15 +125,15 @@ def test_a_link_that_is_full_half_full_and_idle() -> None:
     traffic = Traffic(100e6, samples)
     assert traffic.moved == 50_000_000
     assert traffic.window() == pytest.approx((0.2, 0.9))
-    assert traffic.busy() == pytest.approx(48 / 70)
-    assert traffic.seconds_by_load() == pytest.approx((0.3, 0.2, 0.2))
+    assert traffic.busy() == pytest.approx(0.8)  # of 0.5 s, in which 40 MB came
+    assert traffic.idle() == pytest.approx(0.2)
 
 
 def test_a_link_that_carried_nothing() -> None:
     for traffic in (Traffic(100e6, []), Traffic(100e6, [(0.0, 5), (1.0, 5)])):
         assert traffic.moved == 0
         assert traffic.busy() is None
-        assert traffic.seconds_by_load() == (0, 0, 0)
+        assert traffic.idle() == 0
 
 
 def test_the_playbook_declares_what_an_applied_host_has() -> None:

@@ -252,7 +252,39 @@ def test_a_record_that_a_cut_run_did_not_write_is_written_by_the_next() -> None:
     with fake_host({fact(ComposeProject, **of.fact_arguments()): state(of, recorded={})}):
         changes, commands = run_steps(compose.up, of)
     assert [change.why for change in changes] == ["/opt/p/.difyfleet-hashes: not of the containers that run"]
-    assert commands == [compose.record_command(of)]
+    assert [command.split("(")[1].split(",")[0] for command in commands] == ["bring_up"]
+    host = LiveHost(state(of, recorded={}))
+    compose.bring_up(host, of, 60)
+    assert host.commands == [compose.record_command(of)]
+
+
+@pytest.mark.parametrize(
+    ("found", "begun"),
+    [
+        (ComposeState(), ["db: not started yet, waited for later"]),
+        (
+            state(project(), container(project(), "api"), recorded={}),
+            ["db: not started yet, waited for later"],
+        ),
+        (state(project(), container(project(), "db", health="starting"), recorded={}), []),
+        (state(project(), container(project(), "api")), []),  # it had come up before: left to `up`
+    ],
+)
+def test_begun(found: ComposeState, begun: list[str]) -> None:
+    of = project()
+    with fake_host({fact(ComposeProject, **of.fact_arguments()): found}):
+        changes, commands = run_steps(compose.begun, of, ("db",))
+    assert [change.why for change in changes] == begun
+    assert len(commands) == len(begun)
+
+
+def test_what_is_begun_is_neither_waited_for_nor_recorded() -> None:
+    of = project()
+    host = LiveHost(dataclasses.replace(state(of), containers={}))
+    compose.begin(host, of, ("db",))
+    assert host.commands == [f"cd /opt/p && timeout 300 {CLI} up -d --no-build --pull never db"]
+    with pytest.raises(HostError, match="images are not on the host: db:1"):
+        compose.begin(LiveHost(state(of, images={"api:1": "sha256:api"})), of, ("db",))
 
 
 def test_up_without_docker_cannot_know() -> None:

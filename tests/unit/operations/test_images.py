@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +15,8 @@ from difyfleet.facts.docker import Docker
 from difyfleet.facts.files import PathState
 from difyfleet.facts.images import Image, ImagePulls, LocalImages, Pull, PullState
 from difyfleet.facts.mirrors import Answer, MirrorRecord
-from difyfleet.operations import canary, image_work, images
+from difyfleet.operations import canary, image_pulls, image_work, images
+from difyfleet.remote.neighbours import Neighbours
 from difyfleet.spec.lock import LockedImage
 from difyfleet.spec.models import HostSpec
 from tests.unit.fakehost import fact, fake_host, run_steps
@@ -136,7 +139,7 @@ def test_pulled_with_a_lock_file() -> None:
     todo = image_work.work((NGINX,), (image(ONE, NGINX),), {NGINX: ONE}, LOCK)
     assert commands == [
         f"FunctionCommand(bring, ({todo!r}, '/var/lib/docker', {{'{NGINX}': '{ONE}'}}, {LOCK!r}), {{}})",
-        f"FunctionCommand(record, (('{NGINX}',), {LOCK!r}), {{}})",
+        f"FunctionCommand(record, (('{NGINX}',), {LOCK!r}, ()), {{}})",
     ]
 
 
@@ -150,8 +153,8 @@ def test_another_image_than_the_locked_one_is_an_error_and_not_recorded() -> Non
 
 
 def test_a_digest_that_the_registry_has_no_more_is_said() -> None:
-    assert "locked digest" in images._hint({BY_DIGEST: "manifest unknown"})
-    assert "name and tag" in images._hint({NGINX: "manifest unknown"})
+    assert "locked digest" in image_pulls._hint({BY_DIGEST: "manifest unknown"})
+    assert "name and tag" in image_pulls._hint({NGINX: "manifest unknown"})
 
 
 def test_while_docker_is_stopped_recorded_images_are_taken_to_be_there() -> None:
@@ -162,8 +165,8 @@ def test_while_docker_is_stopped_recorded_images_are_taken_to_be_there() -> None
 
 
 def test_start_command() -> None:
-    name = images.short(NGINX)
-    assert images.start_command(NGINX) == (
+    name = image_pulls.short(NGINX)
+    assert image_pulls.start_command(NGINX) == (
         f"mkdir -p -m 0755 /run/difyfleet/pulls; systemctl -q is-active difyfleet-pull-{name}.service && exit 0; "
         f"rm -f /run/difyfleet/pulls/{name}.rc; "
         f"systemd-run --quiet --collect --unit=difyfleet-pull-{name}.service --description='difyfleet: pull image {NGINX}' "
@@ -172,13 +175,81 @@ def test_start_command() -> None:
     )
 
 
+def begun(spec: HostSpec, *hosts: str) -> list[str]:
+    answers = {
+        fact(PathState, path=images.RECORD): None,
+        fact(LocalImages, names=(NGINX, OLLAMA, WEBUI)): (image(ONE, NGINX),),
+    }
+    with fake_host(answers, spec=spec, neighbours=Neighbours(hosts)):
+        return run_steps(images.begun, (NGINX, OLLAMA, WEBUI), {}, (OLLAMA,))[1]
+
+
+def test_pulls_of_absent_images_begin_where_no_other_host_may_have_them() -> None:
+    assert begun(spec(), "llm") == [f"FunctionCommand(begin, (('{OLLAMA}', '{WEBUI}'),), {{}})"]
+    assert begun(spec(), "llm", "other") == []
+    assert len(begun(spec(share={"enabled": False}), "llm", "other")) == 1
+
+
+def test_the_first_pull_has_a_head_start() -> None:
+    first, *others = image_pulls.begin_command((OLLAMA, NGINX, WEBUI)).split(") && (")
+    assert first == f"({image_pulls.start_command(OLLAMA)}"
+    assert others == [
+        image_pulls.start_command(NGINX, OLLAMA),
+        f"{image_pulls.start_command(WEBUI, OLLAMA)})",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("log", "ended", "goes_on"),
+    [
+        ("a: Pulling fs layer\nb: Pulling fs layer\na: Download complete\n", False, False),
+        (
+            "a: Pulling fs layer\nb: Pulling fs layer\nb: Download complete\na: Download complete\n",
+            False,
+            True,
+        ),
+        ("0.4.7: Pulling from ollama/ollama\na: Already exists\n", False, False),
+        ("", True, True),
+    ],
+)
+def test_others_wait_until_the_first_is_downloaded(
+    log: str, ended: bool, goes_on: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_pulls, "PULLS", str(tmp_path))
+    monkeypatch.setattr(image_pulls, "HEAD_START", 1)
+    (tmp_path / f"{image_pulls.short(OLLAMA)}.log").write_text(log)
+    if ended:
+        (tmp_path / f"{image_pulls.short(OLLAMA)}.rc").write_text("0\n")
+    script = image_pulls._until_downloaded(OLLAMA) + "echo $i"
+    looked = subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, text=True, timeout=30, check=True)
+    assert looked.stdout.strip() == ("0" if goes_on else "2")
+
+
+def test_what_is_waited_for_first_is_recorded_beside_what_was_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[Any] = []
+    monkeypatch.setattr(images, "write", lambda on, path, value: written.append((path, value)))
+    answers = {
+        fact(PathState, path=images.RECORD): file(json.dumps({NGINX: TWO, "gone:1": ONE})),
+        fact(LocalImages, names=(OLLAMA,)): (image(ONE, OLLAMA),),
+        fact(LocalImages, names=(NGINX, OLLAMA, TWO)): (image(ONE, OLLAMA), image(ONE, NGINX)),
+    }
+    with fake_host(answers) as host:
+        found, commands = run_steps(
+            images.pulled, (NGINX, OLLAMA), "/var/lib/docker", image_work.NO_LOCK, (OLLAMA,)
+        )
+        images.record(host, (NGINX, OLLAMA), image_work.NO_LOCK, (OLLAMA,))
+    assert [change.why for change in found] == [f"image {OLLAMA}: there as 111111111111, not recorded yet"]
+    assert [command.split("(")[1].split(",")[0] for command in commands] == ["record"]
+    assert written == [(images.RECORD, {NGINX: TWO, OLLAMA: ONE})]
+
+
 class Host:
     """A host whose pulls end as scripted: image -> exit codes of its tries, with words."""
 
     name = "llm"
 
     def __init__(self, script: dict[str, list[tuple[int, str]]]) -> None:
-        self.script = {images.short(name): list(ends) for name, ends in script.items()}
+        self.script = {image_pulls.short(name): list(ends) for name, ends in script.items()}
         self.started: list[str] = []
         self.asked = 0
         self.most = 0
@@ -206,27 +277,27 @@ class Host:
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "_POLL_SECONDS", 0)
+    monkeypatch.setattr(image_pulls, "_POLL_SECONDS", 0)
 
 
 def test_pulls_run_side_by_side_in_order() -> None:
     names = [f"a/image{number}:1" for number in range(6)]
     host = Host({name: [(0, "")] for name in names})
-    images.pull_all(host, tuple(names), "/var/lib/docker")
-    assert host.started == [images.short(name) for name in names]
-    assert host.most == images.PARALLEL
+    image_pulls.pull_all(host, tuple(names), "/var/lib/docker")
+    assert host.started == [image_pulls.short(name) for name in names]
+    assert host.most == len(names)
 
 
 def test_a_lost_connection_is_tried_again() -> None:
     host = Host({NGINX: [(1, "net/http: TLS handshake timeout"), (0, "")]})
-    images.pull_all(host, (NGINX,), "/var/lib/docker")
+    image_pulls.pull_all(host, (NGINX,), "/var/lib/docker")
     assert len(host.started) == 2
 
 
 def test_failures_speak_with_dockers_words_and_name_what_was_asked() -> None:
     host = Host({NGINX: [(1, "manifest unknown")], WEBUI: [(1, "denied: nope")], OLLAMA: [(0, "")]})
     with pytest.raises(HostError) as caught:
-        images.pull_all(host, (OLLAMA, NGINX, WEBUI), "/var/lib/docker")
+        image_pulls.pull_all(host, (OLLAMA, NGINX, WEBUI), "/var/lib/docker")
     text = str(caught.value)
     assert f"{NGINX}: manifest unknown" in text
     assert f"{WEBUI}: denied: nope" in text
@@ -241,10 +312,10 @@ def test_failures_speak_with_dockers_words_and_name_what_was_asked() -> None:
 def test_progress() -> None:
     state = PullState({"h": Pull(True, None, 4, 2)}, 812_345_678)
     assert (
-        images.progress_text(3, 9, {OLLAMA: "h"}, state)
+        image_pulls.progress_text(3, 9, {OLLAMA: "h"}, state)
         == f"images: 3 of 9; {OLLAMA} 2/4 layers; 812 MB in flight"
     )
-    assert images.progress_text(9, 9, {}, state) == "images: 9 of 9"
+    assert image_pulls.progress_text(9, 9, {}, state) == "images: 9 of 9"
 
 
 # -- the canary -----------------------------------------------------------------------------------------------------
@@ -273,7 +344,6 @@ def test_canaries_are_images_with_glibc() -> None:
 
 
 def test_the_canarys_program_starts_a_thread() -> None:
-    import subprocess
     import sys
 
     assert subprocess.run([sys.executable, "-c", canary._PYTHON], timeout=30, check=False).returncode == 0

@@ -152,7 +152,7 @@ def test_every_command_that_removes_something_was_thought_about() -> None:
         "config_set.py": "its own staging folder",
         "engine_source.py": "its own partial downloads",
         "files.py": "its own temporary file; `absent` is marked",
-        "images.py": "its own exit code file",
+        "image_pulls.py": "its own exit code file",
         "models.py": "damaged blobs, of no use to anybody; models are marked",
         "pushed.py": "damaged blobs, of no use to anybody",
         "rpm.py": "packages are marked",

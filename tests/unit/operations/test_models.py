@@ -131,17 +131,13 @@ def test_pulls_of_absent_models_begin_without_being_waited_for(monkeypatch: pyte
 
 
 @pytest.mark.parametrize(("hosts", "begins"), [(("fake",), 1), (("fake", "other"), 0)])
-def test_a_host_with_neighbours_asks_them_first(
-    hosts: tuple[str, ...], begins: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_host_with_neighbours_asks_them_first(hosts: tuple[str, ...], begins: int) -> None:
     spec = HostSpec.model_validate(
         {"name": "fake", "address": "192.0.2.1", "admin": {"email": "a@example.com"}}
     )
-    sent: list[str] = []
-    monkeypatch.setattr(models, "execute", lambda on, script, **_: (sent.append(script) or True, ""))
-    with fake_host({}, spec=spec, neighbours=Neighbours(hosts)) as host:
-        models.begin(host, ("qwen2.5:7b",), 14400)
-    assert len(sent) == begins
+    with fake_host({STORE: Store()}, spec=spec, neighbours=Neighbours(hosts)):
+        _, commands = run_steps(models.begun, ("qwen2.5:7b",), "/opt/ollama")
+    assert len(commands) == begins
 
 
 def test_warm_can_be_switched_off() -> None:

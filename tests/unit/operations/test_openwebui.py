@@ -103,7 +103,7 @@ def test_unclaimed_page_starts_on_loopback_before_anything_else(missing: Any) ->
     assert "127.0.0.1 only" in changes[0].why
     assert commands[0].startswith("umask 077; base64 -d > /opt/difyfleet/openwebui/compose.yml.difyfleet-new")
     assert "config --quiet" in commands[0]
-    assert commands[1].startswith("FunctionCommand(bring_up")
+    assert commands[1].startswith("FunctionCommand(begin")
 
 
 def test_claim_writes_its_marker_last() -> None:
