@@ -33,6 +33,25 @@ def progress_of(tail: str) -> str:
     return newest
 
 
+def bytes_of(tail: str) -> tuple[int, int] | None:
+    """(come, in all) of the blobs that the last bytes of the log name; None = none is named. The big blob comes first and is nearly
+    all of a model.
+    """
+    blobs: dict[str, tuple[int, int]] = {}
+    for match in _STEP.finditer(_ESCAPES.sub("\n", tail)):
+        parts = [_bytes(part) for part in (match["amounts"] or "").split("/")]
+        if match["amounts"]:
+            blobs[match["blob"]] = parts[0], parts[-1]
+    if not blobs:
+        return None
+    return sum(done for done, _ in blobs.values()), sum(total for _, total in blobs.values())
+
+
+def _bytes(text: str) -> int:
+    number, unit = text.split()
+    return round(float(number) * 10.0 ** (3 * "BKMGT".index(unit[0])))
+
+
 def explain_failure(tail: str, result: str) -> tuple[str, str]:
     """What went wrong with a pull, and what to do.
 

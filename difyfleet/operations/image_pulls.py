@@ -79,12 +79,17 @@ def _until_downloaded(image: str) -> str:
 
 
 def pull_all(
-    on: Any, images: tuple[str, ...], data_root: str, done: Callable[[str], None] = lambda image: None
+    on: Any,
+    images: tuple[str, ...],
+    data_root: str,
+    done: Callable[[str], None] = lambda image: None,
+    beside: tuple[str, ...] = (),
 ) -> None:
     """Pull images, all at once, reporting progress: the daemon shares its download slots among them. All that can be pulled is, before a failure is raised.
 
     Args:
         done: called with each image that has come.
+        beside: pulls under way that are counted but not waited for.
 
     Raises:
         HostError: Docker's words for each image that could not be pulled.
@@ -93,6 +98,7 @@ def pull_all(
     running: dict[str, str] = {}  # image -> name of its pull
     failed: dict[str, str] = {}  # image -> Docker's words
     tries: dict[str, int] = {}
+    layers: dict[str, tuple[int, int]] = {}  # name of a pull -> those that are there, all
     deadline, said = time.monotonic() + PULL_SECONDS, ""
     while waiting or running:
         while waiting:
@@ -102,7 +108,11 @@ def pull_all(
             if not ok:
                 raise HostError(f"could not start the pull: {words}", where=f"image {image}")
             running[image] = short(image)
-        state: PullState = on.get_fact(ImagePulls, hashes=tuple(running.values()), data_root=data_root)
+        hashes = (*running.values(), *map(short, beside))
+        state: PullState = on.get_fact(ImagePulls, hashes=hashes, data_root=data_root)
+        for name in hashes:
+            if (pull := state.pulls.get(name, Pull())).layers:
+                layers[name] = pull.ready, pull.layers
         for image, name in list(running.items()):
             pull = state.pulls.get(name, Pull())
             if pull.exit_code is None and pull.active:
@@ -116,6 +126,9 @@ def pull_all(
                 waiting.append(image)
             else:
                 failed[image] = words
+        if layers:
+            there, known = (sum(column) for column in zip(*layers.values(), strict=True))
+            progress.count(on.name, progress.Amount("images", there, known, "layers"))
         ready = len(images) - len(waiting) - len(running) - len(failed)
         text = progress_text(ready, len(images), running, state)
         if text != said:

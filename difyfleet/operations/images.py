@@ -96,7 +96,8 @@ def pulled(
     for note in todo.notes:
         yield Change(note)
     if todo.pull:
-        yield call(bring, todo, data_root, recorded, locked)
+        beside = tuple(each for each in work(images, found, recorded, locked).pull if each not in todo.pull)
+        yield call(bring, todo, data_root, recorded, locked, beside)
     tags = tuple(pair for pair in todo.retag if pair[0] not in todo.pull)
     if tags:
         yield call(retag, tags)
@@ -104,8 +105,18 @@ def pulled(
         yield call(record, images, locked, only)
 
 
-def bring(on: Any, todo: Work, data_root: str, recorded: Mapping[str, str], locked: Locked) -> None:
+def bring(
+    on: Any,
+    todo: Work,
+    data_root: str,
+    recorded: Mapping[str, str],
+    locked: Locked,
+    beside: tuple[str, ...] = (),
+) -> None:
     """Bring images onto the host, each under its tag: from another host of the fleet that has it, else pulled.
+
+    Args:
+        beside: pulls under way that are not waited for here.
 
     Raises:
         HostError: see pull_all.
@@ -121,7 +132,7 @@ def bring(on: Any, todo: Work, data_root: str, recorded: Mapping[str, str], lock
                 retag(on, ((source, names[source]),))
             done(of_source[source].key)
 
-        pull_all(on, tuple(of_source), data_root, pulled_one)
+        pull_all(on, tuple(of_source), data_root, pulled_one, beside)
 
     wanted = [WantedImage(Meant(image, locked.get(image), recorded.get(image))) for image in sources]
     share.bring(on, wanted, Images(), fetch)

@@ -11,7 +11,7 @@ from pyinfra import host
 
 from difyfleet import progress
 from difyfleet.clients.ollama import OllamaClient, OllamaError
-from difyfleet.clients.ollama_pull import explain_failure, may_pass, progress_of, pull_argv
+from difyfleet.clients.ollama_pull import bytes_of, explain_failure, may_pass, progress_of, pull_argv
 from difyfleet.errors import HostError
 from difyfleet.facts.files import PathState
 from difyfleet.facts.ollama import (
@@ -51,7 +51,9 @@ def pull(on: Any, name: str, timeout: int, remove: list[str]) -> None:
     job = _job(name, timeout)
     for attempt in range(1, TRIES + 1):
         try:
-            return run_to_end(on, job, before=before, describe=progress_of, explain=explain_failure)
+            return run_to_end(
+                on, job, before=before, describe=progress_of, explain=explain_failure, measure=bytes_of
+            )
         except HostError as error:
             if attempt == TRIES or not may_pass(str(error)):
                 raise

@@ -19,7 +19,7 @@ from pyinfra.api import FactBase, StringCommand
 from pyinfra.api.exceptions import PyinfraError
 
 from difyfleet.errors import ConnectionLost, HostError
-from difyfleet.progress import report
+from difyfleet.progress import Amount, count, report
 
 POLL_SECONDS = 2.0
 _TAIL = 3000  # bytes of the log that are read at each look
@@ -148,6 +148,7 @@ def run_to_end(
     before: str = "",
     describe: Callable[[str], str],
     explain: Callable[[str, str], tuple[str, str]],
+    measure: Callable[[str], tuple[int, int] | None] = lambda tail: None,
 ) -> None:
     """Start a job or find it running, look at it until it has ended, and forget it.
 
@@ -156,6 +157,7 @@ def run_to_end(
         before: see Job.start_command.
         describe: the log's tail -> what to show as progress ("" = nothing new).
         explain: (log's tail, systemd's result) -> what went wrong, and what to do.
+        measure: the log's tail -> bytes that have come, and in all; None = not known.
 
     Raises:
         HostError: it failed, vanished or took too long.
@@ -180,6 +182,9 @@ def run_to_end(
                 where=where,
                 hint=f"on the host: systemctl status {job.unit}",
             )
+        amount = measure(look.tail)
+        if amount is not None:
+            count(on.name, Amount(where, *amount))
         now = describe(look.tail)
         if now and now != said:
             said = now

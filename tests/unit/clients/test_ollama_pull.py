@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from difyfleet.clients.ollama_pull import explain_failure, progress_of, pull_argv
+from difyfleet.clients.ollama_pull import bytes_of, explain_failure, progress_of, pull_argv
 
 # recorded; the bars are not ASCII and are taken out on the host
 RUNNING = (
@@ -31,6 +31,18 @@ def test_never_asks_for_a_terminal() -> None:
 
 def test_progress_is_the_newest_step() -> None:
     assert progress_of(RUNNING) == "36c0dd6150dc 18% 18 MB/98 MB 2.9 MB/s"
+
+
+def test_bytes_of_all_blobs_that_are_named() -> None:
+    assert bytes_of(RUNNING) == (18_000_000, 98_000_000)
+    assert bytes_of(ENDING) == (98_000_169, 98_000_169)
+    assert bytes_of("pulling 6a0746a1ec1a...  43%      860 MB/2.0 GB  21 MB/s") == (
+        860_000_000,
+        2_000_000_000,
+    )
+    assert bytes_of(REFUSED) is None
+    for start in range(len(RUNNING)):
+        bytes_of(RUNNING[start:])
 
 
 def test_progress_at_the_end() -> None:

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
+from difyfleet import progress
 from difyfleet.errors import HostError
 from difyfleet.facts.docker import Docker
 from difyfleet.facts.files import PathState
 from difyfleet.facts.images import Image, ImagePulls, LocalImages, Pull, PullState
 from difyfleet.facts.mirrors import Answer, MirrorRecord
 from difyfleet.operations import canary, image_pulls, image_work, images
+from difyfleet.progress import Amount
 from difyfleet.remote.neighbours import Neighbours
 from difyfleet.spec.lock import LockedImage
 from difyfleet.spec.models import HostSpec
@@ -138,7 +140,7 @@ def test_pulled_with_a_lock_file() -> None:
         _, commands = run_steps(images.pulled, (NGINX,), "/var/lib/docker", LOCK)
     todo = image_work.work((NGINX,), (image(ONE, NGINX),), {NGINX: ONE}, LOCK)
     assert commands == [
-        f"FunctionCommand(bring, ({todo!r}, '/var/lib/docker', {{'{NGINX}': '{ONE}'}}, {LOCK!r}), {{}})",
+        f"FunctionCommand(bring, ({todo!r}, '/var/lib/docker', {{'{NGINX}': '{ONE}'}}, {LOCK!r}, ()), {{}})",
         f"FunctionCommand(record, (('{NGINX}',), {LOCK!r}, ()), {{}})",
     ]
 
@@ -286,6 +288,18 @@ def test_pulls_run_side_by_side_in_order() -> None:
     image_pulls.pull_all(host, tuple(names), "/var/lib/docker")
     assert host.started == [image_pulls.short(name) for name in names]
     assert host.most == len(names)
+
+
+def test_layers_are_counted_also_of_pulls_that_are_not_waited_for() -> None:
+    host = Host({OLLAMA: [(0, "")], NGINX: [(0, "")]})
+    seen: list[tuple[str, Amount]] = []
+    stop = progress.listen(lambda *_: None, lambda name, amount: seen.append((name, amount)))
+    try:
+        image_pulls.pull_all(host, (OLLAMA,), "/var/lib/docker", beside=(NGINX,))
+    finally:
+        stop()
+    assert seen == [("llm", Amount("images", 2, 8, "layers")), ("llm", Amount("images", 8, 8, "layers"))]
+    assert host.started == [image_pulls.short(OLLAMA)]
 
 
 def test_a_lost_connection_is_tried_again() -> None:
