@@ -19,9 +19,10 @@ run(
     docker,  # engine, compose, daemon.json, registry mirrors
     images,  # every image begins to come, pulled by the host itself through its mirrors
     ollama,  # the model server; its models begin to come
+    dify,  # nine containers behind one nginx: their secrets and folders
     images.all_there,  # the other images are waited for
     openwebui,  # a chat page on top of Ollama, for this host only until its admin is claimed
-    dify,  # nine containers behind one nginx: their files, and the stores begin to start
+    dify.begun,  # files, and the stores begin to start
     openwebui.claimed,  # its admin is ours before others can reach it
     dify.started,  # all nine containers are waited for
     openwebui.settled,

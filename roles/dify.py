@@ -40,6 +40,11 @@ def converge(spec: HostSpec) -> None:
     dify.keep_init_password(section, name="password of the first visit (INIT_PASSWORD)")
 
     dify.volumes(section, name="data folders")
+
+
+def begin(spec: HostSpec) -> None:
+    """The second part, when the images are there: they judge their own configuration. The stores begin to start."""
+    section = spec.dify
     config_set(
         f"{section.directory}/ssrf_proxy",
         dify.squid_files(section),
@@ -65,11 +70,11 @@ def converge(spec: HostSpec) -> None:
 
 
 def start(spec: HostSpec) -> None:
-    """The second part, after Open WebUI's claim: the stores are ready by now."""
+    """The third part, after Open WebUI's claim: the stores are ready by now."""
     dify.containers(spec, name="containers")
 
 
-started = Part(NAME, wanted, start)
+begun, started = Part(NAME, wanted, begin), Part(NAME, wanted, start)
 
 
 def checks(spec: HostSpec) -> Iterator[Check]:
