@@ -31,6 +31,7 @@ from difyfleet.spec.drift import RoleName
 from difyfleet.spec.models import Environment, HostSpec
 from difyfleet.spec.secret_source import FromEnv
 from difyfleet.spec.secret_values import forget
+from difyfleet.stack import Part
 
 ROOT = Path(__file__).resolve().parents[3]
 KEY = b"k" * 32
@@ -272,7 +273,8 @@ def declared_by(spec: HostSpec, monkeypatch: pytest.MonkeyPatch) -> dict[str, st
             module = import_module(f"roles.{role}")
             if role != "preflight" and module.wanted(spec):
                 current[0] = role
-                module.converge(spec)
+                for part in (module, *(each for each in vars(module).values() if isinstance(each, Part))):
+                    part.converge(spec)
     return found
 
 
