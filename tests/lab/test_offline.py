@@ -67,6 +67,10 @@ class Wall:
     def build(self) -> None:
         self._in_lab("nft", "-f", "-", text=_WALL.replace("PORT", self._port))
 
+    def tear_down(self) -> None:
+        """Else it stands before the next host that gets this port."""
+        self._in_lab("nft", "delete", "table", "netdev", "wall")
+
     def attempts(self) -> int:
         """Packets that tried to leave."""
         said = self._in_lab("nft", "list", "counter", "netdev", "wall", "attempts")
@@ -94,8 +98,10 @@ def walled(tmp_path_factory: pytest.TempPathFactory, stack_host: LabHost) -> Ite
     """A fresh host behind the wall."""
     host = make_host("t-walled", tmp_path_factory.mktemp("walled"))
     host.write_inventory(offline=True)
-    Wall(host).build()
+    wall = Wall(host)
+    wall.build()
     yield host
+    wall.tear_down()
     lab("down", host.name, check=False)
 
 
