@@ -150,11 +150,14 @@ class LabHost:
         client.session.login("admin@example.com", Secret(password))
         return client
 
+    def last_journal(self) -> list[dict[str, Any]]:
+        """What went through the door in the last run."""
+        newest = max((self.state / "journal").glob("*.jsonl"), key=lambda path: path.stat().st_mtime_ns)
+        return [json.loads(line) for line in newest.read_text().splitlines()]
+
     def changing_commands(self) -> list[dict[str, Any]]:
         """What the newest journal says went through the door as a change."""
-        newest = max((self.state / "journal").glob("*.jsonl"), key=lambda path: path.stat().st_mtime_ns)
-        entries = [json.loads(line) for line in newest.read_text().splitlines()]
-        return [entry for entry in entries if entry["kind"] == "change"]
+        return [entry for entry in self.last_journal() if entry["kind"] == "change"]
 
 
 def make_host(name: str, folder: Path, *arguments: str) -> LabHost:

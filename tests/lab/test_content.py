@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -256,8 +257,39 @@ def test_a_wrong_password_is_one_attempt_and_reset_password_mends_it(inside: Ins
         "plan", str(host.inventory), "--role", "dify_admin", ADMIN_PASSWORD="a-New-Passw0rd"
     )
     assert planned.code == 0, planned.err
+    # by now the login is learned, and made ahead on the host: that is the run's one try, then
+    for attempt in range(3):
+        planned = host.difyfleet(
+            "plan", str(host.inventory), "--role", "dify_admin", ADMIN_PASSWORD="not-the-Passw0rd"
+        )
+        assert planned.code == 1
+        assert ("One try was made" if attempt == 0 else "is not tried again") in planned.err
+    assert host.sh(count).strip() == "1"
     host.write_inventory()
     assert host.difyfleet("dify", "reset-password", str(host.inventory)).code == 0
+    assert inside.plan().code == 0
+
+
+def test_requests_are_made_on_the_host_once_and_a_change_by_hand_is_seen(inside: Inside) -> None:
+    host = inside.host
+    for _ in range(2):
+        assert inside.plan().code == 0
+    at_dify = "docker logs dify-nginx-1 2>/dev/null"
+    before = len(host.sh(at_dify).splitlines())
+    assert inside.plan().code == 0
+    served = [
+        line.split('"')[1].split()[:2] for line in host.sh(at_dify).splitlines()[before:] if '"' in line
+    ]
+    asked = Counter(" ".join(each) for each in served if "/console/api/" in each[-1])
+    assert asked["POST /console/api/login"] == 1
+    assert sum(asked.values()) >= 8
+    assert set(asked.values()) == {1}, asked
+    assert not [entry["what"] for entry in host.last_journal() if entry["via"] == "http"]
+    inside.edit_app(opening="by hand")
+    found = inside.plan()
+    assert found.code == 2
+    assert "opening" in found.out
+    assert inside.apply().code == 0
     assert inside.plan().code == 0
 
 
