@@ -24,11 +24,18 @@ _USUAL = {
     "authorization",
 }
 _BEARER = "Bearer "
+_ENDS_A_SESSION = "/logout"  # a GET that changes something
 
 
 def is_usual(request: requests.PreparedRequest) -> bool:
     """Whether it has no header of its own."""
     return {name.lower() for name in request.headers} <= _USUAL and request.headers.get("Accept") == "*/*"
+
+
+def asks_only(request: requests.PreparedRequest) -> bool:
+    """Whether it is a GET that changes nothing."""
+    ends = urlsplit(request.url or "").path.endswith(_ENDS_A_SESSION)
+    return request.method == "GET" and request.body is None and not ends
 
 
 def head_of(asked: Asked) -> str:

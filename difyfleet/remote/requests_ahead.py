@@ -27,6 +27,7 @@ from difyfleet.remote.learned_requests import Asked, LearnedRequests, SignIn
 from difyfleet.remote.made_response import response_of
 from difyfleet.remote.mux import BROKEN, Answer, Mux
 from difyfleet.remote.request_forms import (
+    asks_only,
     body_of,
     by_service,
     dug,
@@ -39,7 +40,6 @@ from difyfleet.remote.request_forms import (
 )
 from difyfleet.secrets import mask
 
-_ENDS_A_SESSION = "/logout"  # a GET that changes something
 SLACK = 5.0  # seconds until the host's own word that nothing came in time has to be here
 SURE_WITHIN = 2.0  # seconds to wait for the word about a sign-in before it counts as unknown
 
@@ -250,9 +250,12 @@ class RequestsAhead:
 
     def _is_for(self, found: Answer, request: requests.PreparedRequest, asked: Asked) -> bool:
         """Whether the host's answer is one to this very request, and one to be believed."""
-        if not isinstance(found.status, int) or found.status // 100 not in (2, 4):
+        signs_in = asked.around is not None
+        if not isinstance(found.status, int) or found.status // 100 not in (
+            (2, 4, 5) if signs_in else (2, 4)
+        ):
             return False
-        if asked.around is not None:
+        if signs_in:
             return found.stderr.partition(b"\n")[0].decode() == hashlib.sha256(body_of(request)).hexdigest()
         return not asked.who or self._used.get(asked.who) == token_of(request)
 
@@ -261,11 +264,7 @@ class RequestsAhead:
         if not is_usual(request) or mask(url) != url:
             return None
         token = token_of(request)
-        if (
-            request.method == "GET"
-            and request.body is None
-            and not urlsplit(url).path.endswith(_ENDS_A_SESSION)
-        ):
+        if asks_only(request):
             who = self._tokens.get(token) if token else ""
             return None if who is None else Asked("GET", url, seconds, who)
         sign_in = self._sign_ins.get(urlsplit(url).path)

@@ -37,6 +37,7 @@ class Service(BaseHTTPRequestHandler):
     asked: Counter[str]
     tokens: list[str]
     value = "as it was"
+    broken = False
     release: threading.Event
 
     def do_GET(self) -> None:
@@ -87,7 +88,9 @@ class Service(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.count()
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if self.path == "/login" and body["password"] == type(self).password:
+        if self.path == "/login" and type(self).broken:
+            self.say(500, "crashed")
+        elif self.path == "/login" and body["password"] == type(self).password:
             self.tokens.append(f"token-canary-{len(self.tokens)}")
             self.say(200, json.dumps({"data": {"access_token": self.tokens[-1]}}))
         elif self.path == "/login":
@@ -353,6 +356,22 @@ def test_a_wrong_password_is_tried_once_and_not_again(host: Host, service: str) 
     host.get(f"{service}/value")
     host.ahead.end(learn=False)
     assert Service.asked == {"GET /value": 1}
+
+
+def test_a_sign_in_that_crashed_is_not_made_again_by_itself(
+    host: Host, service: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who knows how far it got: the run is told what the host was told."""
+    host.run(service, "/own/1")
+    monkeypatch.setattr(Service, "broken", True)
+    Service.asked.clear()
+    assert host.run(service, "/own/1") == ["crashed"]
+    assert Service.asked == {"POST /login": 1}
+    Service.asked.clear()
+    host.new_run()
+    host.ahead.begin(PHASE)
+    host.get(f"{service}/value")
+    assert Service.asked == {"GET /value": 1}, "nor ahead"
 
 
 def test_a_refusal_that_the_run_never_asked_for_is_not_repeated(host: Host, service: str) -> None:
