@@ -15,7 +15,6 @@ from difyfleet.known_script import NotPlain, is_machine_code, known, output, pro
 from difyfleet.light_script import sha256
 
 LABELS = ("com.docker.compose.project", "com.docker.compose.project.working_dir")
-ROOM = 1 << 30  # bytes in which free room counts for a digest
 
 
 def fitness(folders: str, models: str, names: str) -> bytes:
@@ -61,8 +60,8 @@ def fitness(folders: str, models: str, names: str) -> bytes:
 
 
 def fitness_in_short(said: bytes) -> bytes:
-    """What a plan turns on: without the clock, addresses' lifetimes and numbers of processes; free room in whole GiB. A clock that
-    goes wrong and a disk that is short by less than that are for the next full look."""
+    """What a plan turns on: without the clock, addresses' lifetimes and numbers of processes; free room to a sixteenth of itself. A
+    clock that goes wrong and a disk that is short by less than that are for the next full look."""
     kept, part = [], b""
     for line in said.split(b"\n"):
         if line.startswith(b"##"):
@@ -71,7 +70,8 @@ def fitness_in_short(said: bytes) -> bytes:
             continue
         elif part == b"##disk" and line.count(b"|") == 3:
             name, free, mount, fs = line.split(b"|")
-            line = b"|".join((name, b"%d GiB" % (int(free) // ROOM), mount, fs))
+            small = max(int(free).bit_length() - 5, 0)
+            line = b"|".join((name, b"%d<<%d" % (int(free) >> small, small), mount, fs))
         elif part == b"##addresses":
             line = b" ".join(line.partition(b"valid_lft")[0].split())
         elif part == b"##listeners":
