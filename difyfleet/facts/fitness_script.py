@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from _socket import socket
 
 from difyfleet.facts.docker_script import containers
 from difyfleet.facts.engine_script import packages
@@ -13,6 +14,12 @@ from difyfleet.facts.files_script import cat, content
 from difyfleet.facts.systemd_script import Systemd
 from difyfleet.known_script import NotPlain, is_machine_code, known, output, program, state_of
 from difyfleet.light_script import sha256
+
+NETLINK, SOCK_RAW, SOCK_DIAG = 16, 3, 4
+TCP, LISTEN, BY_FAMILY, DUMP, DONE = 6, 10, 20, 0x301, 3  # linux/inet_diag.h, linux/netlink.h
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
 
 LABELS = ("com.docker.compose.project", "com.docker.compose.project.working_dir")
 
@@ -83,7 +90,10 @@ def fitness_in_short(said: bytes) -> bytes:
 
 
 def _has_avx() -> bool:
-    lines = cat("/proc/cpuinfo").split(b"\n")
+    with open("/proc/cpuinfo", "rb") as file:
+        first = file.read(8192)  # the first processor's as a rule, and the kernel makes no more of it
+        text = first if b" avx " in first else first + file.read()
+    lines = text.split(b"\n")
     return any(b"avx" in line and b"avx" in line.split() for line in lines)
 
 
@@ -168,20 +178,44 @@ def _client() -> str:
 
 def _listeners() -> str:
     """What `ss` said, while the same sockets listen and the processes that it named hold them still."""
-    sockets = []
-    for name in ("tcp", "tcp6"):
-        try:
-            with open(f"/proc/net/{name}", "rb") as file:
-                lines = file.read().split(b"\n")[1:]
-        except FileNotFoundError:
-            continue
-        rows = (line.split() for line in lines if line)
-        sockets += [b"%b %b" % (words[1], words[9]) for words in rows if words[3] == b"0A"]
+    sockets = _listening()
     state = sha256(b"\n".join(sorted(sockets))).hexdigest()
     text, _, holders = known("listeners", lambda: state, _ask_ss).partition("\0")
     if holders != _held(text):
         text = _ask_ss().partition("\0")[0]
     return text
+
+
+def _listening() -> list[bytes]:
+    """Family, port, address and inode of each listening socket, from the kernel's own list: /proc/net/tcp walks through all connections."""
+    order: Literal["little", "big"] = sys.byteorder
+    found, link = [], socket(NETLINK, SOCK_RAW, SOCK_DIAG)
+    try:
+        link.settimeout(10)
+        for family in (2, 10):
+            body = bytes([family, TCP, 0, 0]) + (1 << LISTEN).to_bytes(4, order) + bytes(48)
+            head = (
+                (16 + len(body)).to_bytes(4, order) + BY_FAMILY.to_bytes(2, order) + DUMP.to_bytes(2, order)
+            )
+            link.send(head + bytes(8) + body)
+            ended = False
+            while not ended:
+                data, at = link.recv(1 << 16), 0
+                while at < len(data) and not ended:
+                    size, kind = (
+                        int.from_bytes(data[at : at + 4], order),
+                        int.from_bytes(data[at + 4 : at + 6], order),
+                    )
+                    ended = kind == DONE
+                    if not ended and (kind != BY_FAMILY or size < 16 + 72):
+                        raise NotPlain("the kernel does not list sockets")
+                    if not ended:
+                        seen = data[at + 16 : at + size]
+                        found.append(seen[:1] + seen[4:6] + seen[8:24] + seen[68:72])
+                    at += size + -size % 4
+    finally:
+        link.close()
+    return found
 
 
 def _ask_ss() -> str:
