@@ -47,20 +47,23 @@ class Host:
 
     def sendall(self, data: bytes) -> None:
         self._in += data
-        if not self._nonce:
-            size, _, rest = bytes(self._in).partition(b"\n")
-            self._in = bytearray(rest[int(size) :])
         while (end := self._in.find(b"\n")) >= 0:
-            line = bytes(self._in[:end])
-            del self._in[: end + 1]
-            if self._nonce:
-                self._do(*json.loads(line))
-            else:
+            line = bytes(self._in[: end + 1])
+            if not (self._nonce or line.startswith(b"{")):  # the program, in parts
+                end += int(line.partition(b" ")[2] or 0)
+            elif not self._nonce:
                 self._nonce = json.loads(line)["nonce"]
                 self._out.put(f"{self._nonce} ready\n".encode())
+            else:
+                what, *words = json.loads(line)
+                if what == "code":
+                    end += words[1]
+                elif what == "reads":
+                    self._answer(words[0])
+            del self._in[: end + 1]
 
-    def _do(self, what: str, *words: Any) -> None:
-        for number, line, *_ in words[0] if what == "reads" else ():
+    def _answer(self, reads: list[Any]) -> None:
+        for number, line, *_ in reads:
             status, out, err = self._answers[line]
             head = f"{self._nonce} read {number} {status} {time.monotonic():.3f} {len(out.encode())} {len(err.encode())}\n"
             self._out.put(f"{head}{out}{err}".encode())

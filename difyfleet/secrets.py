@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import secrets as _random
 from typing import Any
 
 MASK = "********"
 _GRAM = 8  # characters: a text that has none of the long secrets' pieces at every 8th place has none of them, however many there are
-_known: set[str] = set()
+_MOST_CLEAN, _LONGEST_CLEAN = 2048, 16384  # texts, and characters of one, that are remembered
+_known: dict[str, None] = {}  # in the order in which they became known
 _short: set[str] = set()  # too short to have a whole piece at one of these places
 _pieces: dict[str, set[str]] = {}  # piece -> the secrets it is of
+_clean: dict[
+    str, int
+] = {}  # text -> how many secrets are known not to be in it: the same commands go to every host
 
 
 class Secret:
@@ -63,7 +68,7 @@ def generate(nbytes: int = 24) -> Secret:
 
 
 def _remember(value: str) -> None:
-    _known.add(value)
+    _known[value] = None
     if len(value) < 2 * _GRAM - 1:
         _short.add(value)
         return
@@ -73,10 +78,22 @@ def _remember(value: str) -> None:
 
 def mask(text: str) -> str:
     """Text with every known secret value replaced by asterisks, longest first."""
+    there = _secrets_in(text)
+    if there:
+        return re.sub("|".join(map(re.escape, sorted(there, key=len, reverse=True))), MASK, text)
+    if len(text) <= _LONGEST_CLEAN:
+        if len(_clean) >= _MOST_CLEAN:
+            _clean.clear()
+        _clean[text] = len(_known)
+    return text
+
+
+def _secrets_in(text: str) -> set[str]:
+    clean_of = _clean.get(text)
+    if clean_of is not None:
+        return {value for value in itertools.islice(_known, clean_of, None) if value in text}
     there = {value for value in _short if value in text}
     pieces = {text[start : start + _GRAM] for start in range(0, len(text), _GRAM)}
     for piece in _pieces.keys() & pieces:
         there.update(value for value in _pieces[piece] if value in text)
-    if not there:
-        return text
-    return re.sub("|".join(map(re.escape, sorted(there, key=len, reverse=True))), MASK, text)
+    return there

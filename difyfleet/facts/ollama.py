@@ -6,6 +6,7 @@ truncated blob (it trusts blobs by name, see platform facts of 0.4.7).
 
 from __future__ import annotations
 
+import functools
 import json
 import shlex
 from collections.abc import Iterable
@@ -114,8 +115,9 @@ class Store:
     )  # model name -> manifest digest it had when it last was warmed
 
 
+@functools.lru_cache(maxsize=16)
 def parse_store(text: str) -> Store:
-    """The script's line of JSON as a Store."""
+    """The script's line of JSON as a Store, which is not to be changed: one answer is asked for once per model."""
     raw: dict[str, Any] = json.loads(text)
     models = {}
     for entry in raw["models"]:

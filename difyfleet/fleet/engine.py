@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from difyfleet.fleet import patched  # isort: skip
-
 import contextlib
 import functools
 import sys
@@ -16,7 +14,7 @@ from typing import Any
 import gevent
 import gevent.pool
 from pyinfra import logger as pyinfra_logger
-from pyinfra.api import Config, Inventory, State, connectors
+from pyinfra.api import Config, Inventory, State
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.operations import run_host_op
 from pyinfra.api.state import StateStage
@@ -81,8 +79,7 @@ class Engine:
         self.results = {spec.name: HostResult(spec.name) for spec in specs}
         timeout = max((spec.ssh.connect_timeout for spec in specs), default=15)
         shared = {"roles_only": tuple(roles), **(switches or {})}
-        with patched.plugins_looked_up_once(connectors):
-            self._inventory = Inventory((names_and_data(specs), shared))
+        self._inventory = Inventory((names_and_data(specs), shared))
         others = tuple(neighbours)
         self._neighbours = Neighbours(
             self._inventory, functools.partial(connected, others) if others else tuple
@@ -148,6 +145,7 @@ class Engine:
         phase = stack.CONVERGE if check_for_changes else DECLARE
         self._each(list(self._alive), lambda host: self._read_ahead(host, stack.CONVERGE, phase))
         self._evidence = {host.name: self._readers.evidence(host) for host in self._alive}
+        tell = check_for_changes and events.heard()
         for host in self._alive:
             self.results[host.name].operations = [
                 self._planned(host, op_hash) for op_hash in host.op_hash_order
@@ -155,7 +153,7 @@ class Engine:
             if self._memory is not None:
                 declared = [notes(host, op_hash).declared for op_hash in host.op_hash_order]
                 self._memory.judge(host.name, self.results[host.name].operations, declared)
-            for operation in self.results[host.name].operations if check_for_changes else ():
+            for operation in self.results[host.name].operations if tell else ():
                 events.emit(events.planned(host.name, operation))
         if check_for_changes:
             self._remember(self._alive)

@@ -152,6 +152,11 @@ def emit(event: _Event) -> None:
         listener(event)
 
 
+def heard() -> bool:
+    """Whether anybody listens; else an event need not be made."""
+    return bool(_listeners)
+
+
 def listen(listener: Callable[[_Event], None]) -> Callable[[], None]:
     """Call `listener(event)` at every event; the returned function ends that."""
     _listeners.append(listener)

@@ -18,10 +18,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import to_jsonable_python
+
 from difyfleet import stack
 from difyfleet.fleet import plan_digest
 from difyfleet.fleet.declared import controller_key
 from difyfleet.fleet.sign_ins import sign_ins
+from difyfleet.once import once
 from difyfleet.paths import state_dir
 from difyfleet.remote.learned_reads import Learned
 from difyfleet.remote.learned_requests import LearnedRequests
@@ -58,6 +61,7 @@ class Readers:
         self._switches = sorted((name, value) for name, value in (switches or {}).items() if value)
         self._faces: dict[str, list[str]] = {}  # by host, those seen so far
         self._on = switched_on()
+        self._key = b""  # the controller's, once it was needed
 
     @contextlib.contextmanager
     def phase(self, host: Any, face: str) -> Iterator[None]:
@@ -116,11 +120,25 @@ class Readers:
 
     def _learned(self, spec: HostSpec) -> Learned:
         said = json.dumps(
-            [_code(), spec.model_dump(mode="json"), self._roles, self._switches], sort_keys=True, default=str
+            [
+                _code(),
+                {name: _said(value) for name, value in dict(spec).items()},
+                self._roles,
+                self._switches,
+            ],
+            sort_keys=True,
+            default=str,
         )
-        digest = hmac.new(controller_key(), said.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+        self._key = self._key or controller_key()
+        digest = hmac.new(self._key, said.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
         place = hashlib.sha256(f"{spec.address} {spec.ssh.user} {spec.ssh.port}".encode()).hexdigest()[:8]
         return Learned(folder() / f"{spec.name}-{place}.json", digest)
+
+
+@once(1024)
+def _said(value: Any) -> Any:
+    """A section as JSON types; most hosts share most of them."""
+    return json.dumps(to_jsonable_python(value, fallback=str), sort_keys=True, default=str)
 
 
 @functools.lru_cache(maxsize=1)

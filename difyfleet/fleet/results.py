@@ -47,7 +47,7 @@ class OperationResult:
         return any(KNOWN_AFTER_APPLY in why for why in self.why)
 
     def to_json(self) -> dict[str, Any]:
-        found = {**asdict(self), "seconds": round(self.seconds, 3)}
+        found = {**vars(self), "why": list(self.why), "seconds": round(self.seconds, 3)}
         del found["first_command"]
         return found
 

@@ -12,6 +12,7 @@ from pyinfra import host, state
 from difyfleet.errors import HostError
 from difyfleet.facts.files import PathState
 from difyfleet.facts.secrets import SECRETS_DIR, HostSecrets
+from difyfleet.once import once
 from difyfleet.operations import compose, files
 from difyfleet.operations.base import Change, declaring, operation, shell
 from difyfleet.operations.config_set import ConfigFile
@@ -182,9 +183,25 @@ def published_ports(dify: Dify) -> list[tuple[str, int]]:
     return [*ports, (f"{bind}:{dify.https.port}", 443)] if dify.https.enabled else ports
 
 
+@once(64)
 def env_text(made: Settings) -> str:
     """The text of .env."""
     return render("dify/env.j2", sections=made.sections)
+
+
+@once(64)
+def _compose_text(dify: Dify, docker: Docker, made: Settings, nginx_files: list[str]) -> str:
+    return render(
+        "dify/compose.yml.j2",
+        project=PROJECT,
+        dify=dify,
+        docker=docker,
+        keys=made.services,
+        nginx_files=nginx_files,
+        ports=published_ports(dify),
+        network=STACK,
+        start_interval=int(docker.version.split(".")[0]) >= _START_INTERVAL_SINCE,
+    )
 
 
 def project(dify: Dify, docker: Docker, made: Settings) -> compose.Project:
@@ -194,18 +211,7 @@ def project(dify: Dify, docker: Docker, made: Settings) -> compose.Project:
         "nginx": {f"/etc/nginx/{path}": file.content for path, file in nginx.items()},
         "ssrf_proxy": {f"/etc/squid/{path}": file.content for path, file in squid_files(dify).items()},
     }
-    text = render(
-        "dify/compose.yml.j2",
-        project=PROJECT,
-        dify=dify,
-        docker=docker,
-        keys=made.services,
-        nginx_files=list(nginx),
-        ports=published_ports(dify),
-        network=STACK,
-        start_interval=int(docker.version.split(".")[0]) >= _START_INTERVAL_SINCE,
-    )
-    env = env_text(made)
+    text, env = _compose_text(dify, docker, made, list(nginx)), env_text(made)
     return compose.Project(
         PROJECT, dify.directory, compose.stamped(text, env, mounted), env, mounted, STAGES, RESTART_WHEN
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from difyfleet.once import once
 from difyfleet.secrets import Secret
 from difyfleet.spec import dify_env
 from difyfleet.spec.models import Dify
@@ -107,6 +108,7 @@ def public_origin(dify: Dify) -> str:
     return f"{scheme}://{name}" if port == usual else f"{scheme}://{name}:{port}"
 
 
+@once(64)
 def settings(dify: Dify, secrets: Mapping[str, Secret]) -> Settings:
     """The .env of Dify 0.11.2.
 

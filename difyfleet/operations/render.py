@@ -8,6 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from difyfleet.once import once
 from difyfleet.paths import templates_dir
 
 
@@ -24,6 +25,7 @@ def _environment() -> Environment:
     return env
 
 
+@once(256)
 def render(template: str, **values: Any) -> str:
     """The text of templates/`template` with these values. Raises jinja2.UndefinedError for a name without a value."""
     return _environment().get_template(template).render(**values)

@@ -6,6 +6,7 @@ Whatever is not known to be a read counts as a change. A read is what runs insid
 from __future__ import annotations
 
 import contextlib
+import functools
 import shlex
 import socket
 from collections.abc import Iterator
@@ -245,9 +246,7 @@ class DoorConnector(SSHConnector):
         password = self.sudo_password if arguments.get("_sudo") else None
         if password is not None:
             arguments = {**arguments, "_sudo": False}
-        shown = str(make_unix_command(command, **arguments))
-        whole = StringCommand(before, command) if before else command
-        line = make_unix_command(whole, **arguments).get_raw_value()
+        line, shown = _built(command, before, arguments)
         if password is None:
             return line, "", shown
         # -k: never a cached ticket, so the password line is always consumed by sudo and never reaches the command
@@ -331,6 +330,30 @@ class DoorConnector(SSHConnector):
         super().disconnect()
         if self.client is not None:
             self.client.close()
+
+
+def _built(command: StringCommand | str, before: str, arguments: dict[str, Any]) -> tuple[str, str]:
+    """What pyinfra makes of a command, whole and as it may be shown, `before` being in front of the former only."""
+    if arguments.get("_env"):  # may hold what is not to be shown; the same on no two hosts
+        return _wrapped(command, before, **arguments)
+    plain = {key: value for key, value in arguments.items() if key != "_env"}
+    if isinstance(command, StringCommand):
+        return _kept(command.get_raw_value(), command.get_masked_value(), before, tuple(plain.items()))
+    return _kept(str(command), str(command), before, tuple(plain.items()))
+
+
+def _wrapped(
+    raw: StringCommand | str, before: str, masked: StringCommand | str | None = None, **arguments: Any
+) -> tuple[str, str]:
+    shown = str(make_unix_command(raw if masked is None else masked, **arguments))  # type: ignore[arg-type]
+    whole = StringCommand(before, raw) if before else raw
+    return make_unix_command(whole, **arguments).get_raw_value(), shown  # type: ignore[arg-type]
+
+
+@functools.lru_cache(maxsize=512)
+def _kept(raw: str, masked: str, before: str, arguments: tuple[tuple[str, Any], ...]) -> tuple[str, str]:
+    """_wrapped; most hosts are asked the same."""
+    return _wrapped(raw, before, masked, **dict(arguments))
 
 
 def _explain(message: str, name: str, data: Any) -> str:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,16 +43,22 @@ class Learned:
 
     path: Path
     digest: str
+    _loaded: dict[str, Counter[Read]] = field(default_factory=dict, compare=False, repr=False)
 
     def load(self, phase: str) -> Counter[Read]:
         """The reads of a phase in their order, with how often each was asked. A file that cannot be read has none."""
+        if phase not in self._loaded:
+            self._loaded[phase] = self._load(phase)
+        return self._loaded[phase].copy()
+
+    def _load(self, phase: str) -> Counter[Read]:
         entry = self._file().get(phase, {})
         try:
             if entry["digest"] != self.digest:
                 return Counter()
             return Counter(
                 {
-                    Read(str(line), float(seconds), bool(asks), tuple(map(str, call))): int(times)
+                    Read(sys.intern(str(line)), float(seconds), bool(asks), tuple(map(str, call))): int(times)
                     for line, seconds, asks, call, times in entry["reads"]
                 }
             )
@@ -82,6 +89,7 @@ class Learned:
         """Keep what a phase has read for the next run."""
         if list(reads.items()) == list(self.load(phase).items()):  # their order stands in digests
             return
+        self._loaded[phase] = reads.copy()
         self._write(
             phase, {"digest": self.digest, "reads": [[*read, times] for read, times in reads.items()]}
         )

@@ -61,8 +61,9 @@ def require_all(hosts: tuple[HostSpec, ...]) -> None:
         SpecErrors: all that could not be read, one line each.
     """
     errors: dict[str, SpecError] = {}
-    for spec in hosts:
-        for source in sources_in(spec):
+    sections = {id(section): section for spec in hosts for section in dict(spec).values()}  # many share them
+    for section in sections.values():
+        for source in _sources(section):
             try:
                 value_of(source)
             except SpecError as error:

@@ -31,6 +31,13 @@ popped = [repr(arguments.pop_global_arguments(state, host, {"name": "x", "other"
 host.current_deploy_kwargs = {"_sudo": False, "_chdir": "/y"}
 with ctx_config.use(Config(SUDO_USER="v")):
     popped.append(repr(arguments.pop_global_arguments(state, host, {"_sudo": True})))
+import pyinfra.api.connectors, pyinfra.api.facts as facts
+from pyinfra.facts.files import FindInFile
+popped.append(sorted(pyinfra.api.connectors.get_all_connectors()))
+popped += [
+    sorted((key, repr(value)) for key, value in facts._handle_fact_kwargs(state, host, FindInFile, *given)[0].items() if key != "self")
+    for given in ((["a", "b"], {}), ([], {"path": "a", "pattern": "b", "interpolate_variables": True}))
+]
 print(json.dumps([pyinfra.__file__, below(4), below(0), known, popped]))
 """
 
@@ -42,7 +49,7 @@ def test_patches_apply_and_answers_stay_the_same(tmp_path: Path) -> None:
     shutil.copytree(installed, patched, ignore=shutil.ignore_patterns("__pycache__"))
     asked = tmp_path / "ask.py"
     asked.write_text(ASK)
-    assert len(PATCHES) == 4
+    assert len(PATCHES) == 6
     for patch in PATCHES:
         subprocess.run(["git", "apply", str(patch)], cwd=tmp_path, check=True, env={"PATH": "/usr/bin:/bin"})
 

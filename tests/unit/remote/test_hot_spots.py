@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
+import inspect
 from collections.abc import Callable
 from typing import Any, get_type_hints
 
 import pyinfra.api.arguments
+import pyinfra.api.connectors
 import pyinfra.api.facts
 import pytest
 from hypothesis import given
@@ -49,6 +50,7 @@ def test_the_answers_are_the_same_and_hints_are_evaluated_no_more(
 ) -> None:
     assert hot_spots.install()
     assert hot_spots.install()
+    assert pyinfra.api.facts.all_global_arguments()
     monkeypatch.setattr(pyinfra.api.arguments, "get_type_hints", None)
     for module in (pyinfra.api.arguments, pyinfra.api.facts):
         found = module.all_global_arguments()
@@ -57,9 +59,52 @@ def test_the_answers_are_the_same_and_hints_are_evaluated_no_more(
         assert module.all_global_arguments(), "each caller has a list of its own"
 
 
-@pytest.mark.parametrize("module", ["arguments", "deploy", "facts", "operation"])
-def test_pop_global_arguments_is_mended_wherever_it_is_used(module: str) -> None:
-    assert sys.modules[f"pyinfra.api.{module}"].pop_global_arguments is pyinfra.api.facts.pop_global_arguments
+@pytest.mark.parametrize("mend", hot_spots.MENDS, ids=lambda mend: mend.name)
+def test_it_is_mended_wherever_it_is_used(mend: hot_spots.Mend) -> None:
+    assert {getattr(module, mend.name) for module in mend.places()} - {hot_spots.stock(mend.name)}
+    assert len({getattr(module, mend.name) for module in mend.places()}) == 1
+
+
+def test_connectors_are_those_that_pyinfra_finds_and_each_caller_has_a_dict_of_its_own() -> None:
+    found = pyinfra.api.connectors.get_all_connectors()
+    assert found == hot_spots.stock("get_all_connectors")()
+    found.clear()
+    assert "difyfleet" in pyinfra.api.connectors.get_all_connectors()
+
+
+class Asked:
+    def command(self, path: str, deep: bool = False, *, how: object = None) -> str:
+        return ""
+
+    def packed(self, *paths: str, **more: object) -> str:
+        return ""
+
+
+@pytest.mark.parametrize("name", ["command", "packed"])
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [
+        ((), {"path": "x"}),
+        ((), {"how": 1, "path": "x"}),
+        (("x",), {}),
+        (("x",), {"deep": True}),
+        ((), {}),
+        ((), {"path": "x", "other": 1}),
+        (("x",), {"path": "y"}),
+    ],
+)
+def test_arguments_of_a_fact_are_bound_as_inspect_binds_them(
+    name: str, args: tuple[object, ...], kwargs: dict[str, object]
+) -> None:
+    method = getattr(Asked(), name)
+
+    def outcome(bind: Any) -> object:
+        try:
+            return list(bind(method, *args, **kwargs).items())
+        except TypeError as error:
+            return str(error)
+
+    assert outcome(pyinfra.api.facts.getcallargs) == outcome(inspect.getcallargs)
 
 
 @pytest.mark.parametrize("other", ["version", "parameters", "use", "absent", "answers"])
