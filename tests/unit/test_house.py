@@ -22,6 +22,7 @@ LEAVES = {
     "difyfleet.progress",
     "difyfleet.diffs",
     "difyfleet.notes",
+    "difyfleet.once",
 }
 # who may import whom, besides itself and the leaves (docs/architecture.md)
 ALLOWED = {

@@ -12,7 +12,7 @@ import yaml
 
 from difyfleet.errors import HostError
 from difyfleet.facts.compose import ComposeProject, ComposeState, Container, ContainerLog, LastHealthAnswer
-from difyfleet.operations import compose
+from difyfleet.operations import compose, compose_project
 from difyfleet.operations.compose import Project
 from tests.unit.fakehost import fact, fake_host, run_steps
 
@@ -490,3 +490,19 @@ def test_settled_state_waits_for_what_is_starting_and_gives_up_quietly() -> None
     starting = state(of, container(of, "db", health="starting"), container(of, "api"))
     assert compose.settled_state(LiveHost(starting, starting, state(of)), of, 60) == state(of)
     assert compose.settled_state(LiveHost(starting), of, 5) == starting
+
+
+@pytest.mark.parametrize(
+    "elsewhere", ["", f'networks: {{a: {{labels: {{{compose_project.STAMP}: "{"0" * 32}"}}}}}}\n']
+)
+def test_texts_that_differ_in_their_stamps_are_read_as_yaml_reads_them(elsewhere: str) -> None:
+    template = 'services:\n  one: {image: a, labels: {STAMP: "stamp:one"}}\n  two: {image: b}\n  three: {labels: {x: y, STAMP: "stamp:three"}}\n'
+    for env in ("A=1\n", "A=2\n", None):
+        text = (
+            compose_project.stamped(
+                template.replace("STAMP", compose_project.STAMP), env, {"one": {"/f": env or ""}}
+            )
+            + elsewhere
+        )
+        assert compose_project._loaded(text) == yaml.safe_load(text)
+        assert "stamp:" not in str(compose_project._loaded(text))

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pyinfra.api import StringCommand
+from pyinfra.api import QuoteString, StringCommand
+from pyinfra.api.hiddenvalue import HiddenValue
+from pyinfra.connectors.util import make_unix_command
 
-from difyfleet.remote import journal
+from difyfleet.remote import door, journal
 from difyfleet.remote.door import DoorConnector
 from difyfleet.secrets import Secret
 
@@ -74,3 +76,27 @@ def test_start(
     (entry,) = book.entries()
     assert (entry["kind"], entry["via"], entry["what"]) == ("lease", "exec", "lease take")
     assert book.count("llm", journal.CHANGE) == 0
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        StringCommand("echo", QuoteString("a b"), HiddenValue("hidden-value")),
+        StringCommand("cat", StringCommand("a", "b", _separator="=")),
+        "plain 'text'",
+    ],
+)
+@pytest.mark.parametrize("before", ["", "x && "])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"_sudo": True, "_env": {}},
+        {"_env": {"A": "b c"}},
+        {"_su_user": "u", "_chdir": "/x y", "_shell_executable": "bash"},
+    ],
+)
+def test_a_line_is_the_one_that_pyinfra_makes(command: Any, before: str, arguments: dict[str, Any]) -> None:
+    whole = StringCommand(before, command) if before else command
+    made = make_unix_command(whole, **arguments).get_raw_value(), str(make_unix_command(command, **arguments))
+    assert [door._built(command, before, arguments) for _ in range(2)] == [made, made]
