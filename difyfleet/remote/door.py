@@ -27,6 +27,7 @@ from difyfleet.remote.learned_reads import Read
 from difyfleet.remote.lease import Lease, at_work
 from difyfleet.remote.read_ahead import ReadAhead
 from difyfleet.remote.reading import is_reading
+from difyfleet.remote.turned_away import patiently
 from difyfleet.secrets import Secret, mask
 
 READ_TIMEOUT = 120  # seconds a fact may take; a hanging docker daemon must not hang the run
@@ -73,6 +74,9 @@ class DoorConnector(SSHConnector):
         kwargs.setdefault("auth_timeout", limit)
         kwargs.setdefault("channel_timeout", READ_TIMEOUT)  # paramiko's own is an hour
         return kwargs
+
+    def _connect(self) -> None:
+        patiently(super()._connect)
 
     def connect(self) -> None:
         try:
