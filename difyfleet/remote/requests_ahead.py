@@ -115,7 +115,7 @@ class RequestsAhead:
                 return None
         self._used.clear()
         numbers = {each: number() for each in asked}
-        return numbers, self._services(numbers, numbers)
+        return numbers, services_of(numbers, self._used, self._sign_in, numbers)
 
     def told(self, mux: Mux, numbers: Mapping[Asked, int]) -> None:
         """A digest was made: its sign-ins stand for those of the phase that may follow, and a refused one is not tried again."""
@@ -167,7 +167,7 @@ class RequestsAhead:
             journal.current().write(
                 self._name, journal.READ, "ahead", f"{asked.method} {asked.url.split('?')[0]}"
             )
-        services = self._services(to_make)
+        services = services_of(to_make, self._used, self._sign_in)
         in_order = [asked for each in by_service(to_make).values() for asked in each]
         self._numbers = dict.fromkeys(in_order, -1)  # should sending fail, nobody knows what was done
         self._numbers = dict(zip(in_order, mux.ask_http(services), strict=True))
@@ -246,7 +246,8 @@ class RequestsAhead:
     def _forget(self, who: str) -> None:
         if who not in self._refused:
             self._refused.add(who)
-            self._learned.forget(who)
+            with contextlib.suppress(OSError):
+                self._learned.forget(who)
 
     def _is_for(self, found: Answer, request: requests.PreparedRequest, asked: Asked) -> bool:
         """Whether the host's answer is one to this very request, and one to be believed."""
@@ -280,11 +281,6 @@ class RequestsAhead:
             return None
         return way_in(asked, asked.around, sign_in)
 
-    def _services(
-        self, asked: Iterable[Asked], numbers: Mapping[Asked, int] | None = None
-    ) -> list[dict[str, Any]]:
-        return services_of(asked, self._used, self._sign_in, numbers)
-
 
 def _refusal(found: Answer, asked: Asked) -> bool:
     """A refused sign-in: it must not be tried again because its answer is old."""
@@ -297,4 +293,4 @@ def _was_good(mux: Mux, number: int) -> bool:
         found = mux.wait(number, time.monotonic() + SURE_WITHIN)
     except (TimeoutError, *BROKEN):
         return False
-    return found is not None and found.status in (200, -1)
+    return found is not None and found.status in (200, NOT_MADE)

@@ -22,6 +22,7 @@ from difyfleet.remote.read_ahead import ReadAhead
 from difyfleet.remote.reading import reading
 from difyfleet.remote.requests_ahead import RequestsAhead
 from difyfleet.secrets import Secret
+from tests.unit.remote import test_http
 from tests.unit.remote.channel import Channel
 
 ENVIRONMENT = {"SHELL": "/bin/bash", "PATH": "/usr/bin:/bin", "HOME": "/"}
@@ -240,6 +241,22 @@ def test_each_answer_is_what_the_request_gives_by_itself(host: Host, service: st
     assert ways()["http"] == before
     host.get(f"{service}/value")
     assert ways()["http"] == before + 1, "it carries cookies by now, and is made as ever"
+
+
+server = test_http.server  # over http and https, in a process of its own
+
+
+def test_plain_and_with_tls(host: Host, server: str) -> None:
+    host.session.verify = False
+    asked = Asked("GET", f"{server}/value", SOON)
+    host.session.mount("https://", ExecTunnelAdapter(host))
+    host.requests.save(PHASE, Counter([asked]))
+    host.ahead.begin(PHASE)
+    ahead = host.get(f"{server}/value")
+    assert ways()["http"] == 0
+    by_itself = host.get(f"{server}/value")
+    assert ways()["http"] == 1
+    assert (ahead.status_code, ahead.content) == (by_itself.status_code, by_itself.content)
 
 
 def test_a_run_that_was_learned_signs_in_once_and_asks_nothing_twice(host: Host, service: str) -> None:
