@@ -23,7 +23,7 @@ class Contender:
         argv: for the hosts that bench.inventory has written.
         unchanged: raises RunFailed unless the output says that all hosts were looked at and nothing was to be done.
         before: a command that it needs before its first run.
-        learns: it remembers something from one run to the next, so it runs once before its time is taken.
+        learns: it remembers something from one run to the next, so it runs twice before its time is taken.
         codes: exit codes after which the output says what happened.
         most_hosts: with more it is left out: it would take too long.
     """

@@ -57,7 +57,8 @@ def rounds(
 ) -> dict[str, list[Run]]:
     """So many rounds; a contender that fails once is left out of the table, with its reason said.
 
-    A contender that learns runs once before the first round, unmeasured; so does what it needs before.
+    A contender that learns runs twice before the first round, unmeasured: what it is going to read, then what of that the host's side may
+    know from then on. What it needs before runs first.
 
     Args:
         hosts: how many are looked at in one run.
@@ -83,7 +84,7 @@ def rounds(
     for contender in list(left):
         if contender.before:
             run(controller.argv(list(contender.before)), cwd=CHECKOUT, env=contender.env, timeout=timeout)
-        if contender.learns:
+        for _ in range(2 if contender.learns else 0):
             attempt(contender)
     for number in range(pairs):
         for contender in order(contenders, number):

@@ -35,7 +35,8 @@ for line, call in job["reads"]:
 
 def learned(host: LabHost) -> dict[str, list[str]]:
     """Lines and calls of all phases."""
-    (file,) = (host.state / "read-ahead").glob("*.json")
+    found = (host.state / "read-ahead").glob(f"{host.name}-????????.json")
+    file = max(found, key=lambda path: path.stat().st_mtime_ns)  # one per login
     phases = json.loads(file.read_text())["phases"]
     reads = [read for entry in phases.values() for read in entry.get("reads", ())]
     return {read[0].removeprefix(FRONT): read[3] for read in reads if read[3]}

@@ -91,10 +91,10 @@ def taken(*contenders: Contender, pairs: int = 2) -> dict[str, list[Run]]:
     return rounds(contenders, 1, pairs, cast(Any, Here()), cast(Any, NoWatch()))
 
 
-def test_who_learns_runs_once_more_than_is_counted(tmp_path: Path) -> None:
+def test_who_learns_runs_twice_more_than_is_counted(tmp_path: Path) -> None:
     note = f"open({str(tmp_path / 'runs')!r}, 'a').write('x')"
     found = taken(contender("ours", note, learns=True), contender("theirs", "pass"))
-    assert (tmp_path / "runs").read_text() == "xxx"
+    assert (tmp_path / "runs").read_text() == "xxxx"
     assert {name: len(runs) for name, runs in found.items()} == {"ours": 2, "theirs": 2}
 
 
