@@ -9,7 +9,7 @@ from typing import Any
 
 MASK = "********"
 _GRAM = 8  # characters: a text that has none of the long secrets' pieces at every 8th place has none of them, however many there are
-_MOST_CLEAN, _LONGEST_CLEAN = 2048, 16384  # texts, and characters of one, that are remembered
+_MOST_CLEAN, _LONGEST_CLEAN = 512, 65536  # texts, and characters of one, that are remembered
 _known: dict[str, None] = {}  # in the order in which they became known
 _short: set[str] = set()  # too short to have a whole piece at one of these places
 _pieces: dict[str, set[str]] = {}  # piece -> the secrets it is of
