@@ -14,6 +14,7 @@ import json
 import os
 import sys
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,10 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fold
         writer.write(nonce + b" ready\n")
         while line := await reader.readline():
             what, *words = json.loads(line)
+            if what == "packed":
+                what, *words = json.loads(zlib.decompress(await reader.readexactly(words[0])))
             if what == "code":
-                take(words[0], await reader.readexactly(words[1]))
+                take(words[0], zlib.decompress(await reader.readexactly(words[1])))
             elif what == "open":  # no port is up
                 writer.write(b"%b data %d 0\n" % (nonce, words[0]))
             elif what == "data":
@@ -97,7 +100,7 @@ async def _program(reader: asyncio.StreamReader) -> None:
         pass
     for _ in range(int(await reader.readline())):
         name, size = (await reader.readline()).decode().split()
-        take(name, await reader.readexactly(int(size)))
+        take(name, zlib.decompress(await reader.readexactly(int(size))))
 
 
 async def main(path: str, folder: Path) -> None:

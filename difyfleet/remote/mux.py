@@ -10,6 +10,7 @@ import secrets
 import shlex
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -19,18 +20,19 @@ from difyfleet import host_calls
 from difyfleet.remote.learned_reads import Read
 
 START = 60.0  # seconds until the host's side has said its first word, and that a packet may take to get away
+PACK_FROM = 2000  # bytes of a request; what one way takes more than a packet or two costs round trips while TCP starts slowly
 BLOCKS = 64  # of 64 KiB that a pipe may send before somebody takes them
 _MAIN = "difyfleet.remote.mux_script"
 _START = b"difyfleet\n"
 # The program and the requests come on standard input: argv is short, and shows nothing. In front of it there may be a password that
 # sudo did not want after all.
-_BOOT = """import sys
+_BOOT = """import sys, zlib
 i = sys.stdin.buffer
 while i.readline() not in (b"", b"difyfleet\\n"): pass
 for _ in range(int(i.readline())):
     n, s = i.readline().decode().split()
     m = sys.modules[n] = type(sys)(n)
-    exec(i.read(int(s)), m.__dict__)
+    exec(zlib.decompress(i.read(int(s))), m.__dict__)
 m.main()"""
 _PYTHON = f"python3 -I -S -c {shlex.quote(_BOOT)}"
 LINE = f"exec {_PYTHON}"
@@ -46,9 +48,14 @@ def line_behind(sudo: str) -> str:
     return f"exec sh -c {shlex.quote(f'{sudo} {_PYTHON} sudo || {{ [ $? = 1 ] && exec {_PYTHON}; }}')}"
 
 
+@functools.cache
+def _packed(module: str) -> bytes:
+    return zlib.compress(host_calls.source(module), 9)
+
+
 @functools.lru_cache(maxsize=1)
 def _program() -> bytes:
-    parts = [(name.encode(), host_calls.source(name)) for name in host_calls.modules(_MAIN)]
+    parts = [(name.encode(), _packed(name)) for name in host_calls.modules(_MAIN)]
     return b"%b%d\n" % (_START, len(parts)) + b"".join(
         b"%b %d\n%b" % (name, len(part), part) for name, part in parts
     )
@@ -87,6 +94,7 @@ class Mux:
         self._under_way: set[int] = set()
         self._pipes: dict[int, Pipe] = {}
         self._data = bytearray()
+        self._inflate: Any = None  # once the host's side packs what it says
         self._began = time.monotonic()
         self.news: dict[str, list[str]] = {}  # what calls have found out, for the next channel
         self._sent = set(host_calls.modules(_MAIN))  # scripts
@@ -230,14 +238,18 @@ class Mux:
         for name in host_calls.modules(module):
             if name not in self._sent:
                 self._sent.add(name)
-                code = host_calls.source(name)
+                code = _packed(name)
                 self._send(["code", name, len(code)], code)
 
     def _send(self, request: list[Any], data: bytes = b"") -> None:
         with self._sending:
             if self._ended is not None:
                 raise SSHException(f"the channel has ended: {self._ended}")
-            self._channel.sendall(json.dumps(request).encode() + b"\n" + data)
+            line = json.dumps(request).encode() + b"\n"
+            if len(line) > PACK_FROM and not data:
+                data = zlib.compress(line, 1)
+                line = b'["packed", %d]\n' % len(data)
+            self._channel.sendall(line + data)
 
     # -- what comes
 
@@ -247,6 +259,8 @@ class Mux:
                 self._frame()
         except BROKEN as error:
             self._end(error)
+        except zlib.error as error:
+            self._end(ValueError(f"the host's answers are broken: {error}"))
 
     def _end(self, error: Exception) -> None:
         with self._news:
@@ -277,6 +291,9 @@ class Mux:
             if pipe is not None:
                 pipe.feed(data)
         else:
+            if words == [b"packed"]:
+                self._inflate = zlib.decompressobj()
+                self._data = bytearray(self._inflate.decompress(self._data))
             with self._news:
                 self._ready = True
                 self._news.notify_all()
@@ -311,7 +328,7 @@ class Mux:
                 continue  # those who wait have deadlines of their own
             if not data:
                 raise EOFError("the host ended it")
-            self._data += data
+            self._data += data if self._inflate is None else self._inflate.decompress(data)
             return
 
 

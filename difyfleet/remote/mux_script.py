@@ -2,7 +2,8 @@
 
 Standard input: one line of JSON (see `Mux`), then requests, a JSON list a line; when it closes the controller has lost interest.
 
-    ["code", MODULE, BYTES] and so many bytes                a script for calls, by its name
+    ["packed", BYTES] and so many bytes                      a request, packed by zlib
+    ["code", MODULE, BYTES] and so many bytes                a script for calls, by its name, packed
     ["known", {NAME: [STATE, FOUND]}]                        what calls have found out before (known_script.py)
     ["reads", [[NUMBER, LINE, SECONDS, ASKS, CALL], ...]]    run these; SECONDS each may take, ASKS: sudo wants the password
     ["digest", ID, READS, SERVICES]                          run and make these, and tell one digest of all their answers (digest_script.py); of
@@ -11,7 +12,7 @@ Standard input: one line of JSON (see `Mux`), then requests, a JSON list a line;
     ["forget"]                                               end all reads, also those to come
     ["open", ID, ADDRESS, PORT]   ["data", ID, BYTES] and so many bytes   ["more", ID, BLOCKS]   ["close", ID]      pipes_script.py
 
-Standard output: `NONCE ready`, then per read `NONCE read NUMBER STATUS SECONDS BYTES BYTES` and so many bytes of its standard output
+Standard output: `NONCE ready packed`, and from there on a zlib stream: per read `NONCE read NUMBER STATUS SECONDS BYTES BYTES` and so many bytes of its standard output
 and of its standard error (STATUS is the exit status, -1 for a signal, `late`, `large` or `other`; SECONDS on this program's clock; of a request,
 its body and head), and per block of a pipe `NONCE data ID BYTES` and so many bytes; none = it has ended. `NONCE known BYTES` and so many bytes
 of JSON: what calls have found out. `NONCE digest ID DIGEST`; DIGEST is `-` where an answer is missing.
@@ -28,6 +29,7 @@ import os
 import pwd
 import sys
 import time
+import zlib
 
 from difyfleet.known_script import KNOWN, MOMENT, NEWS
 from difyfleet.light_script import dumps, loads
@@ -80,10 +82,12 @@ class Mux:
         self._workers = 0
         self._watched = False
         self._writing = _thread.allocate_lock()
+        self._deflate: Any = None  # packs what is said
 
     def serve(self) -> None:
         """Do what is asked until standard input closes."""
-        self.write(f"{self.nonce} ready\n".encode())
+        self.write(f"{self.nonce} ready packed\n".encode())
+        self._deflate = zlib.compressobj(1)
         do: dict[str, Callable[..., None]] = {
             "code": self._code,
             "known": KNOWN.update,
@@ -94,6 +98,8 @@ class Mux:
         }
         for line in iter(self.requests.readline, b""):
             what, *words = loads(line.decode())
+            if what == "packed":
+                what, *words = loads(zlib.decompress(self.requests.read(words[0])).decode())
             if what not in do:
                 from difyfleet.remote.pipes_script import Pipes
 
@@ -107,11 +113,13 @@ class Mux:
     def write(self, data: bytes) -> None:
         """One whole frame."""
         with self._writing:
+            if self._deflate is not None:
+                data = self._deflate.compress(data) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
 
     def _code(self, name: str, size: int) -> None:
-        code = self.requests.read(size)
+        code = zlib.decompress(self.requests.read(size))
         module = sys.modules[name] = type(sys)(name)
         try:
             exec(code, module.__dict__)  # noqa: S102 - it comes from who has started this program, on the same channel
