@@ -48,14 +48,14 @@ def line_behind(sudo: str) -> str:
     return f"exec sh -c {shlex.quote(f'{sudo} {_PYTHON} sudo || {{ [ $? = 1 ] && exec {_PYTHON}; }}')}"
 
 
-@functools.cache
-def _packed(module: str) -> bytes:
-    return zlib.compress(host_calls.source(module), 9)
+@functools.lru_cache(maxsize=64)
+def _packed(code: bytes) -> bytes:
+    return zlib.compress(code, 9)
 
 
 @functools.lru_cache(maxsize=1)
 def _program() -> bytes:
-    parts = [(name.encode(), _packed(name)) for name in host_calls.modules(_MAIN)]
+    parts = [(name.encode(), _packed(host_calls.source(name))) for name in host_calls.modules(_MAIN)]
     return b"%b%d\n" % (_START, len(parts)) + b"".join(
         b"%b %d\n%b" % (name, len(part), part) for name, part in parts
     )
@@ -238,7 +238,7 @@ class Mux:
         for name in host_calls.modules(module):
             if name not in self._sent:
                 self._sent.add(name)
-                code = _packed(name)
+                code = _packed(host_calls.source(name))
                 self._send(["code", name, len(code)], code)
 
     def _send(self, request: list[Any], data: bytes = b"") -> None:

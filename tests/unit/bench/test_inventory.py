@@ -106,13 +106,16 @@ def test_everyone_is_asked_about_the_same_hosts_and_roles() -> None:
     }
     assert list(found) == [
         "difyfleet plan",
+        "difyfleet drift --quick",
         "difyfleet plan, read-ahead off",
         "plain pyinfra --dry, same roles",
         "Ansible, pipelining",
         "Ansible, Mitogen",
     ]
-    ahead, by_one, stock, play, mitogen = found.values()
+    ahead, quick, by_one, stock, play, mitogen = found.values()
     assert ahead.argv == by_one.argv
+    assert quick.argv[1:4] == ["drift", str(path), "--quick"]
+    assert quick.before[-2:] == [str(path), "docker"]
     assert (ahead.learns, by_one.env["DIFYFLEET_READ_AHEAD"]) == (True, "0")
     assert "DIFYFLEET_READ_AHEAD" not in ahead.env
     assert ahead.argv[-2:] == ["--role", "docker"]
@@ -129,4 +132,4 @@ def test_ours_always_runs_and_the_slow_ones_not_for_many_hosts() -> None:
         "plain pyinfra --dry, same roles",
     ]
     assert not any("Ansible" in each.name for each in nochange.chosen(found, [], 50))
-    assert len(nochange.chosen(found, [], 10)) == 5
+    assert len(nochange.chosen(found, [], 10)) == 6

@@ -50,7 +50,7 @@ def test_equal_arguments_are_answered_once(value: Any) -> None:
         (1, 1.0),
         ("1", 1),
         (Secret("text"), "text"),
-        (Secret("text"), Secret("other")),
+        (Secret("canary-of-once-1"), Secret("canary-of-once-2")),
         (SECTION, OTHER),
         (MADE, Made({"a": "b"})),
         ([1], (1,)),

@@ -84,7 +84,7 @@ def test_no_digest_or_another_one(
     elif what == "no password":
         host.given = None
     elif what == "another password":
-        host.given = "another"
+        host.given = "wrong-canary-4410"
     elif what == "another list":
         host.requests.save(PHASE, requests_ahead.Counter())
     found = digest(host)
