@@ -49,7 +49,7 @@ def test_equal_arguments_are_answered_once(value: Any) -> None:
         (0, False),
         (1, 1.0),
         ("1", 1),
-        (Secret("text"), "text"),
+        (Secret("canary-of-once-0"), "canary-of-once-0"),
         (Secret("canary-of-once-1"), Secret("canary-of-once-2")),
         (SECTION, OTHER),
         (MADE, Made({"a": "b"})),
