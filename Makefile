@@ -8,7 +8,7 @@ PYTEST_ARGS ?=
 TORTURE_ARGS ?=
 # the crash sample before the reboot, after which /run is empty
 STACK_TESTS := $(addprefix tests/lab/,test_drift_matrix.py test_crash.py test_stack.py)
-CONTENT_TESTS := tests/lab/test_content.py
+CONTENT_TESTS := $(addprefix tests/lab/,test_content.py test_reads.py)
 BENCH ?=
 BENCH_ARGS ?=
 .PHONY: demo test lint unit browser-test lab-test lab-stack-test lab-content-test lab-host-test vm-test long-test torture bench docs clean venv

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,7 +56,10 @@ def test_too_little_disk(host: LabHost) -> None:
 
 
 def test_a_port_held_by_somebody_else_is_named_with_its_holder(host: LabHost) -> None:
-    host.sh("systemd-run --unit=squatter python3 -m http.server 80 && sleep 1")
+    listens = "until ss -Hltn | grep -q ':80 '; do sleep 0.1; done"
+    host.sh(
+        f"systemd-run --unit=squatter python3 -m http.server 80 && timeout 60 sh -c {shlex.quote(listens)}"
+    )
     try:
         refused(host, "80", "python3")
     finally:
