@@ -8,6 +8,8 @@ stands for `drift.full_every` hours at most.
 
 from __future__ import annotations
 
+from difyfleet.fleet import patched  # isort: skip  # noqa: F401 - gevent must patch before anything opens a socket
+
 import hmac
 import json
 from collections.abc import Iterable, Sequence

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from difyfleet.fleet import patched  # isort: skip  # noqa: F401 - gevent must patch before anything opens a socket
+
 import contextlib
 import functools
 import sys
