@@ -113,8 +113,8 @@ class Engine:
     def __exit__(self, *_: object) -> None:
         self._neighbours.close()
         leases.give_back(self._inventory)
-        connected = [host for host in self._inventory if host.connected]
-        gevent.joinall([gevent.spawn(_hang_up, host) for host in connected], timeout=_HANG_UP_SECONDS)
+        there = [host for host in self._inventory if host.connected]
+        gevent.joinall([gevent.spawn(_hang_up, host) for host in there], timeout=_HANG_UP_SECONDS)
         self._contexts.close()
         pyinfra_logger.handlers[:] = self._previous_handlers
 

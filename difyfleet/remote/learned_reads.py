@@ -12,13 +12,11 @@ import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from difyfleet.host_calls import Call
-from difyfleet.paths import write_whole
+from difyfleet.remote.phase_file import PhaseFile
 
-_VERSION = 2
 _KNOWN = "known"  # no phase
 Known = dict[str, list[str]]  # see known_script.py
 
@@ -33,16 +31,10 @@ class Read(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Learned:
-    """What the last run of the same deploy read, by phase, in a file of the controller's state folder (mode 0600).
+class Learned(PhaseFile):
+    """What the last run of the same deploy read, by phase."""
 
-    Args:
-        path: the host's file.
-        digest: of all that decides what is read; reads that were learned under another one are not used.
-    """
-
-    path: Path
-    digest: str
+    VERSION = 2
     _loaded: dict[str, Counter[Read]] = field(default_factory=dict, compare=False, repr=False)
 
     def load(self, phase: str) -> Counter[Read]:
@@ -52,14 +44,11 @@ class Learned:
         return self._loaded[phase].copy()
 
     def _load(self, phase: str) -> Counter[Read]:
-        entry = self._file().get(phase, {})
         try:
-            if entry["digest"] != self.digest:
-                return Counter()
             return Counter(
                 {
                     Read(sys.intern(str(line)), float(seconds), bool(asks), tuple(map(str, call))): int(times)
-                    for line, seconds, asks, call, times in entry["reads"]
+                    for line, seconds, asks, call, times in self.entry(phase)["reads"]
                 }
             )
         except (KeyError, TypeError, ValueError):
@@ -73,36 +62,19 @@ class Learned:
 
     def known(self) -> Known:
         """What the host's calls have found out of files that rarely change."""
-        entry = self._file().get(_KNOWN, {})
         try:
-            if entry["digest"] != self.digest:
-                return {}
-            return {str(name): [str(state), str(found)] for name, (state, found) in entry["known"].items()}
+            known = self.entry(_KNOWN)["known"]
+            return {str(name): [str(state), str(found)] for name, (state, found) in known.items()}
         except (KeyError, TypeError, ValueError, AttributeError):
             return {}
 
     def keep_known(self, news: Known) -> None:
         """Keep it for the next channel."""
-        self._write(_KNOWN, {"digest": self.digest, "known": {**self.known(), **news}})
+        self.keep(_KNOWN, {"known": {**self.known(), **news}})
 
     def save(self, phase: str, reads: Counter[Read]) -> None:
         """Keep what a phase has read for the next run."""
         if list(reads.items()) == list(self.load(phase).items()):  # their order stands in digests
             return
         self._loaded[phase] = reads.copy()
-        self._write(
-            phase, {"digest": self.digest, "reads": [[*read, times] for read, times in reads.items()]}
-        )
-
-    def _write(self, phase: str, entry: dict[str, Any]) -> None:
-        phases = {**self._file(), phase: entry}
-        write_whole(
-            self.path, json.dumps({"version": _VERSION, "phases": phases}, ensure_ascii=False, indent=0)
-        )
-
-    def _file(self) -> dict[str, Any]:
-        try:
-            document = json.loads(self.path.read_text(encoding="utf-8"))
-            return dict(document["phases"]) if document["version"] == _VERSION else {}
-        except (OSError, KeyError, TypeError, ValueError):
-            return {}
+        self.keep(phase, {"reads": [[*read, times] for read, times in reads.items()]})

@@ -5,17 +5,14 @@ A sign-in is kept as a recipe: its body without the secret, and where the secret
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from difyfleet.paths import write_whole
+from difyfleet.remote.phase_file import PhaseFile
 from difyfleet.secrets import Secret
 
-_VERSION = 1
 GIVEN, KEPT = "given", "kept"  # by the inventory, on the host
 
 
@@ -61,24 +58,15 @@ class Asked(NamedTuple):
 
 
 @dataclass(frozen=True)
-class LearnedRequests:
-    """What the last run of the same deploy asked, by phase, in a file of the controller's state folder (mode 0600).
+class LearnedRequests(PhaseFile):
+    """What the last run of the same deploy asked, by phase."""
 
-    Args:
-        path: the host's file.
-        digest: of all that decides what is asked; requests that were learned under another one are not used.
-    """
-
-    path: Path
-    digest: str
+    VERSION = 1
 
     def load(self, phase: str) -> Counter[Asked]:
         """The requests of a phase in their order, with how often each was made. A file that cannot be read has none."""
-        entry = self._file().get(phase, {})
         try:
-            if entry["digest"] != self.digest:
-                return Counter()
-            return Counter({_asked(*words): int(times) for *words, times in entry["requests"]})
+            return Counter({_asked(*words): int(times) for *words, times in self.entry(phase)["requests"]})
         except (KeyError, TypeError, ValueError):
             return Counter()
 
@@ -86,26 +74,14 @@ class LearnedRequests:
         """Keep what a phase has asked for the next run."""
         if list(requests.items()) == list(self.load(phase).items()):  # their order stands in digests
             return
-        entry = {"digest": self.digest, "requests": [[*asked, times] for asked, times in requests.items()]}
-        self._write({**self._file(), phase: entry})
+        self.keep(phase, {"requests": [[*asked, times] for asked, times in requests.items()]})
 
     def forget(self, who: str) -> None:
         """Sign in ahead as `who` no more, in no phase."""
-        phases = self._file()
+        phases = self.phases()
         for entry in phases.values():
             entry["requests"] = [words for words in entry["requests"] if words[3] != who]
-        self._write(phases)
-
-    def _write(self, phases: dict[str, Any]) -> None:
-        document = {"version": _VERSION, "phases": phases}
-        write_whole(self.path, json.dumps(document, ensure_ascii=False, indent=0))
-
-    def _file(self) -> dict[str, Any]:
-        try:
-            document = json.loads(self.path.read_text(encoding="utf-8"))
-            return dict(document["phases"]) if document["version"] == _VERSION else {}
-        except (OSError, KeyError, TypeError, ValueError):
-            return {}
+        self.write(phases)
 
 
 def _asked(method: Any, url: Any, seconds: Any, who: Any, around: Any, place: Any) -> Asked:
