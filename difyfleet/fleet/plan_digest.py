@@ -45,7 +45,7 @@ def of_spec(spec: HostSpec, key: bytes) -> dict[str, str]:
 
 
 def of_whole_spec(spec: HostSpec, key: bytes) -> str:
-    """One digest of the same, at a third of the cost.
+    """One digest of the same.
 
     Raises:
         SpecError: a secret's source gives nothing.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -99,12 +98,7 @@ def last(inventory: Path) -> RolloutState | None:
 def digests(hosts: Iterable[HostSpec]) -> dict[str, str]:
     """Host -> digest of everything that the inventory declares for it: settings, files, secrets."""
     key = controller_key()
-    return {
-        spec.name: hashlib.sha256(
-            json.dumps(plan_digest.of_spec(spec, key), sort_keys=True).encode()
-        ).hexdigest()[:16]
-        for spec in hosts
-    }
+    return {spec.name: plan_digest.of_whole_spec(spec, key) for spec in hosts}
 
 
 @contextlib.contextmanager

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-# keys of Dify's and Open WebUI's answers that change by use alone
-VOLATILE = ("hit_count", "last_used_at", "last_active_at", "last_login_at")
+# keys of Dify's answers that change by use alone (documents, API keys), as seen between two looks
+VOLATILE = ("hit_count", "last_used_at")
 _VOLATILE = tuple(name.encode() for name in VOLATILE)
 
 
