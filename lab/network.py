@@ -19,6 +19,7 @@ from lab.engine import LabError, run
 from lab.state import CHECKOUT, State
 
 BRIDGE = services.BRIDGE
+BRIDGE_MAC = "02:00:0a:00:02:02"
 GATEWAY = services.GATEWAY
 FIRST_HOST = 10  # 10.0.2.10
 OLLAMA, GHCR, MIRROR, WEB, SILENT, REFUSED = (f"10.0.2.{last}" for last in (3, 4, 5, 6, 7, 8))
@@ -95,7 +96,9 @@ class Network:
         resolver.parent.mkdir(parents=True, exist_ok=True)
         resolver.write_text(f"nameserver {GATEWAY}\noptions timeout:1 attempts:1\n")
         self.ip("link", "set", "lo", "up")
-        self.ip("link", "add", BRIDGE, "type", "bridge", "forward_delay", "0")
+        # an address of its own: else the bridge takes the lowest of its ports, and each host that comes or goes may change it under the
+        # others, which then miss gateway, DNS and registries for ten seconds
+        self.ip("link", "add", BRIDGE, "address", BRIDGE_MAC, "type", "bridge", "forward_delay", "0")
         for address in (GATEWAY, OLLAMA, GHCR, MIRROR, WEB, SILENT, REFUSED):
             self.ip("address", "add", f"{address}/24", "dev", BRIDGE)
         self.ip("link", "set", BRIDGE, "up")
