@@ -1,6 +1,7 @@
 """What a quick look would go by, asked of a lab host again and again over one connection: a program of its own, since gevent is in it.
 
-A line on standard input is answered by a line on standard output: the digest of all answers, or `-` where the host cannot tell one.
+A line on standard input is answered by a line on standard output: the digest of what was asked and that of all answers, or `-` where the
+host cannot tell one.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ class Digests:
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
+        self._reads = ""
 
     def now(self) -> str:
         """The digest, or `-`."""
@@ -32,7 +34,10 @@ class Digests:
         self._process.stdin.flush()
         found = self._process.stdout.readline().strip()
         assert found, f"no digest: exit {self._process.wait(60)}"
-        return found
+        reads, _, answers = found.partition(" ")
+        self._reads = self._reads or reads
+        assert reads in (self._reads, "-"), "not of the same reads and requests: a sign-in was refused"
+        return answers or "-"
 
     def still(self) -> str:
         """The digest once it is the same twice in a row: nothing is under way on the host any more.
@@ -77,7 +82,7 @@ def main() -> None:
         def answer(host: object, _: object) -> None:
             while sys.stdin.readline():
                 found = run._readers.digest(host, stack.CONVERGE)
-                print(found.answers if found else "-", flush=True)
+                print(f"{found.reads} {found.answers}" if found else "-", flush=True)
 
         run.each(answer)
 
